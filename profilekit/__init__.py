@@ -1,0 +1,34 @@
+"""profilekit: user profiles from Amplitude and UserFlux, fast, within their quotas.
+
+A request is a value, a vendor is a value, and one engine interprets both::
+
+    async with ProfileClient(amplitude.Account(secret_key="...")) as client:
+        profile = await client.send(amplitude.GetProfile("user-1", get_amp_props=True))
+"""
+
+from profilekit import errors
+from profilekit.client import ProfileClient, Stats
+from profilekit.engine.lane import LaneStats
+from profilekit.engine.retry import Retry
+from profilekit.outcome import Failed, Ok, Outcome
+from profilekit.rate import Rate
+from profilekit.request import Account, Endpoint, Request, Vendor
+from profilekit.vendors import amplitude, userflux
+
+__all__ = [
+    "Account",
+    "Endpoint",
+    "Failed",
+    "LaneStats",
+    "Ok",
+    "Outcome",
+    "ProfileClient",
+    "Rate",
+    "Request",
+    "Retry",
+    "Stats",
+    "Vendor",
+    "amplitude",
+    "errors",
+    "userflux",
+]

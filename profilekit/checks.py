@@ -1,0 +1,84 @@
+"""Arguments that cannot work, refused with what to do about it. No message repeats a key."""
+
+import ipaddress
+import re
+from urllib.parse import urlsplit
+
+from profilekit.errors import ConfigError
+
+__all__ = ["check_base_url", "check_count", "check_key", "check_seconds", "check_text"]
+
+_VISIBLE_ASCII = re.compile(r"[!-~]+")
+
+
+def check_text(text: str) -> None:
+    """Refuse text that is blank or that no encoding can carry."""
+    if not text or text.isspace():
+        msg = "it is blank: leave it out, or give a value"
+        raise ConfigError(msg)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        msg = "it holds half a character (a lone surrogate), which cannot be sent"
+        raise ConfigError(msg) from None
+
+
+def check_count(where: str, count: object) -> None:
+    """Refuse what is not a whole number from 1."""
+    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+        msg = f"{where} must be an int of at least 1, got {count!r}"
+        raise ConfigError(msg)
+
+
+def check_seconds(where: str, seconds: object) -> None:
+    """Refuse what is not a positive number of seconds; infinity is one."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+        msg = f"{where} must be a positive number of seconds, got {seconds!r}"
+        raise ConfigError(msg)
+
+
+def check_key(where: str, key: object) -> None:
+    """Refuse a key that would not survive in a header."""
+    if key is None:
+        return
+    if not isinstance(key, str) or not _VISIBLE_ASCII.fullmatch(key):
+        msg = f"{where} must be text without spaces or control characters, as the vendor shows it"
+        raise ConfigError(msg)
+
+
+def check_base_url(where: str, url: object, *, allow_http: bool) -> None:
+    """Refuse a URL that could send keys astray."""
+    if not isinstance(url, str) or not _VISIBLE_ASCII.fullmatch(url):
+        msg = f"{where} must be a URL such as https://host or https://host/prefix"
+        raise ConfigError(msg)
+    reason = _why_not(url, allow_http=allow_http)
+    if reason:
+        msg = f"{where} {reason}"
+        raise ConfigError(msg)
+
+
+def _why_not(url: str, *, allow_http: bool) -> str | None:
+    """Say what is wrong with a URL, without repeating it: it may hold a password."""
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        return f"is not a URL: {error}"
+    if parts.scheme not in {"http", "https"} or not host:
+        return "must begin with https:// and a host"
+    if parts.username is not None or parts.password is not None:
+        return "must not hold a user name or password"
+    if "?" in url or "#" in url:
+        return "must not hold a query or a fragment"
+    if parts.scheme == "http" and not allow_http and not _is_loopback(host):
+        return "must be https: over http anybody on the way reads the key (allow_http=True permits it)"
+    return None
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,328 @@
+"""The client: it owns the lanes, and is what a service or a job talks to."""
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import AsyncIterable, Iterable, Mapping
+from types import TracebackType
+from typing import Any, Self, TypeVar, overload
+
+import aiohttp
+
+from profilekit.checks import check_count, check_seconds
+from profilekit.engine import session as sessions
+from profilekit.engine import wire
+from profilekit.engine.fanout import Stream
+from profilekit.engine.lane import Lane, LaneStats
+from profilekit.engine.retry import Retry
+from profilekit.engine.transport import TransportFactory
+from profilekit.errors import ClientClosedError, ConfigError, RequestError
+from profilekit.outcome import Failed, Ok, Outcome
+from profilekit.request import Account, Request
+from profilekit.vendors import amplitude, userflux
+
+__all__ = ["ProfileClient", "Stats"]
+
+R = TypeVar("R")
+T = TypeVar("T")
+
+_RETRY = Retry()
+
+
+class Stats(LaneStats, frozen=True):
+    """What a client has done so far: the sums over its accounts, and each by its vendor's name."""
+
+    vendors: dict[str, LaneStats]
+
+
+class ProfileClient:
+    """Sends requests to vendors, within their quotas. Use it as an async context manager.
+
+    Args:
+        accounts: One for each vendor.
+        timeout: Seconds that a request may take, unless ``send`` is told otherwise. For ``send`` it
+            bounds everything: the wait for a permit, all attempts, all back-off. In a ``stream``, where
+            waiting for the quota is the normal state, it bounds what follows a permit.
+        retry: When and how often a request is sent again.
+        session: The caller's own aiohttp session to send over, with its proxies and its tracing. It
+            stays open.
+        transport: Makes what sends, for each account, in place of aiohttp; for tests, and for networks
+            of one's own.
+
+    Raises:
+        ConfigError: When one of them cannot be used.
+    """
+
+    def __init__(
+        self,
+        *accounts: Account,
+        timeout: float = 30.0,
+        retry: Retry = _RETRY,
+        session: aiohttp.ClientSession | None = None,
+        transport: TransportFactory | None = None,
+    ) -> None:
+        """Take the accounts; connections are made when requests are sent."""
+        check_seconds("ProfileClient: timeout", timeout)
+        if session is not None and transport is not None:
+            msg = "ProfileClient: give session or transport, not both"
+            raise ConfigError(msg)
+        self._accounts = _by_vendor(accounts)
+        self._timeout = timeout
+        self._retry = retry
+        self._transport = transport or (sessions.own_session if session is None else sessions.over(session))
+        self._lanes: dict[str, Lane] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._closed = False
+
+    @classmethod
+    def from_env(
+        cls,
+        environ: Mapping[str, str] = os.environ,
+        *,
+        timeout: float = 30.0,
+        retry: Retry = _RETRY,
+    ) -> Self:
+        """Make a client of the accounts that the environment names.
+
+        Args:
+            environ: ``AMPLITUDE_SECRET_KEY``, ``AMPLITUDE_API_KEY``, ``AMPLITUDE_BASE_URL``,
+                ``USERFLUX_READ_KEY``, ``USERFLUX_WRITE_KEY``, ``USERFLUX_BASE_URL``.
+            timeout: As in the constructor.
+            retry: As in the constructor.
+
+        Raises:
+            ConfigError: When it names none, or one that cannot be used.
+        """
+        found = [vendor.Account.from_env(environ) for vendor in (amplitude, userflux)]
+        accounts = [account for account in found if account is not None]
+        if not accounts:
+            msg = "no keys in the environment: set AMPLITUDE_SECRET_KEY, USERFLUX_READ_KEY or USERFLUX_WRITE_KEY"
+            raise ConfigError(msg)
+        return cls(*accounts, timeout=timeout, retry=retry)
+
+    # ---- life ----------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        """Open the client on the running event loop."""
+        if self._loop is not None:
+            msg = "a client can be opened once: make a new one"
+            raise ClientClosedError(msg)
+        self._loop = asyncio.get_running_loop()
+        for name, account in self._accounts.items():
+            self._lanes[name] = Lane(account, self._transport(account), self._retry)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the client."""
+        await self.close()
+
+    async def close(self, *, grace: float = 10.0) -> None:
+        """Close the client: turn away new requests and those that wait, let those under way finish.
+
+        Args:
+            grace: How many seconds those under way may take; then their connections are closed, and
+                they fail.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        lanes = tuple(self._lanes.values())
+        for lane in lanes:
+            lane.turn_away()
+        try:
+            async with asyncio.timeout(grace):
+                for lane in lanes:
+                    await lane.drained()
+        except TimeoutError:
+            pass
+        finally:
+            for lane in lanes:
+                await lane.close()
+
+    # ---- work ----------------------------------------------------------------------------------
+
+    @overload
+    async def send(self, request: Request[R], *, into: None = None, timeout: float | None = None) -> R: ...
+    @overload
+    async def send(self, request: Request[Any], *, into: type[T], timeout: float | None = None) -> T: ...
+    async def send(self, request: Request[Any], *, into: Any = None, timeout: float | None = None) -> Any:
+        """Send one request and return its answer.
+
+        Args:
+            request: What to send.
+            into: A type of the caller's own to decode the answer into; fields that it does not name
+                are skipped without being built.
+            timeout: Seconds that it may take, everything included, in place of the client's.
+
+        Raises:
+            RequestError: When it comes to nothing; the class says why.
+            ConfigError: When it cannot be sent: no account for its vendor, or no key that may.
+            ClientClosedError: When the client is not open.
+        """
+        lane = self._lane_of(request)
+        if timeout is not None:
+            check_seconds("timeout", timeout)
+        decoder = wire.decoder_for(type(request), into)
+        return await lane.send(request, decoder, self._timeout if timeout is None else timeout)
+
+    @overload
+    def stream(
+        self,
+        requests: Iterable[Request[R]] | AsyncIterable[Request[R]],
+        *,
+        ordered: bool = False,
+        window: int | None = None,
+        into: None = None,
+    ) -> Stream[Outcome[R]]: ...
+    @overload
+    def stream(
+        self,
+        requests: Iterable[Request[Any]] | AsyncIterable[Request[Any]],
+        *,
+        ordered: bool = False,
+        window: int | None = None,
+        into: type[T],
+    ) -> Stream[Outcome[T]]: ...
+    def stream(
+        self,
+        requests: Iterable[Request[Any]] | AsyncIterable[Request[Any]],
+        *,
+        ordered: bool = False,
+        window: int | None = None,
+        into: Any = None,
+    ) -> Stream[Outcome[Any]]:
+        """Send many requests and return an async iterator of what became of each.
+
+        One that fails is a ``Failed`` among the others and stops nothing. Memory holds the window,
+        however many requests there are and however slow the consumer is. The loop can be left at any
+        time: what is under way is cancelled.
+
+        Args:
+            requests: The requests; they are pulled as they are sent. What this itself raises is raised
+                after the outcomes of what it gave before.
+            ordered: Whether outcomes come in the order of the requests, or as they complete.
+            window: How many requests are worked on at once; as many as the accounts allow in flight,
+                unless told otherwise.
+            into: As in ``send``.
+
+        Raises:
+            ConfigError: When an argument cannot be used.
+            ClientClosedError: When the client is not open, or closes meanwhile.
+        """
+        self._check_open()
+        if window is None:
+            window = sum(account.max_in_flight for account in self._accounts.values())
+        check_count("stream: window", window)
+        if not isinstance(requests, Iterable | AsyncIterable):
+            msg = f"stream: requests must be an iterable of requests, got {type(requests).__name__}"
+            raise ConfigError(msg)
+
+        async def work(request: Request[Any]) -> Outcome[Any]:
+            return await self._outcome(request, into)
+
+        return Stream(requests, work, window=window, ordered=ordered)
+
+    @overload
+    async def send_all(
+        self, requests: Iterable[Request[R]] | AsyncIterable[Request[R]], *, window: int | None = None, into: None = None
+    ) -> list[Outcome[R]]: ...
+    @overload
+    async def send_all(
+        self,
+        requests: Iterable[Request[Any]] | AsyncIterable[Request[Any]],
+        *,
+        window: int | None = None,
+        into: type[T],
+    ) -> list[Outcome[T]]: ...
+    async def send_all(
+        self,
+        requests: Iterable[Request[Any]] | AsyncIterable[Request[Any]],
+        *,
+        window: int | None = None,
+        into: Any = None,
+    ) -> list[Outcome[Any]]:
+        """Send many requests and return what became of each, in the order of the requests.
+
+        Args:
+            requests: The requests.
+            window: As in ``stream``.
+            into: As in ``send``.
+
+        Raises:
+            ConfigError: When an argument cannot be used.
+            ClientClosedError: When the client is not open, or closes meanwhile.
+        """
+        async with self.stream(requests, ordered=True, window=window, into=into) as outcomes:
+            return [outcome async for outcome in outcomes]
+
+    async def _outcome(self, request: Request[Any], into: Any) -> Outcome[Any]:
+        try:
+            lane = self._lane_of(request)
+            decoder = wire.decoder_for(type(request), into)
+            return Ok(request, await lane.send_in_turn(request, decoder, self._timeout))
+        except (RequestError, ConfigError) as error:
+            # A kept traceback would keep every frame of the attempt alive.
+            return Failed(request, error.with_traceback(None))
+
+    def _lane_of(self, request: Request[Any]) -> Lane:
+        self._check_open()
+        if not isinstance(request, Request):
+            msg = f"{type(request).__name__} is not a request: make one, such as amplitude.GetProfile(user_id)"
+            raise ConfigError(msg)
+        name = request.endpoint.vendor.name
+        lane = self._lanes.get(name)
+        if lane is None:
+            msg = f"the client has no account for {name}: pass one to ProfileClient(...)"
+            raise ConfigError(msg)
+        return lane
+
+    def _check_open(self) -> None:
+        if self._closed or self._loop is None:
+            msg = "the client was closed" if self._closed else "open the client first: async with ProfileClient(...) as client"
+            raise ClientClosedError(msg)
+        if asyncio.get_running_loop() is not self._loop:
+            msg = "the client was opened on another event loop: open one on each"
+            raise ClientClosedError(msg)
+
+    # ---- what it did ---------------------------------------------------------------------------
+
+    def stats(self) -> Stats:
+        """Return a snapshot of what the client has done so far."""
+        lanes = {name: lane.stats() for name, lane in self._lanes.items()}
+        failed: Counter[str] = Counter()
+        for lane in lanes.values():
+            failed.update(lane.failed)
+        return Stats(
+            sent=sum(lane.sent for lane in lanes.values()),
+            succeeded=sum(lane.succeeded for lane in lanes.values()),
+            failed=dict(failed),
+            retries=sum(lane.retries for lane in lanes.values()),
+            permits_waited=sum(lane.permits_waited for lane in lanes.values()),
+            in_flight=sum(lane.in_flight for lane in lanes.values()),
+            vendors=lanes,
+        )
+
+    def __repr__(self) -> str:
+        """Show the vendors, and whether it is open."""
+        state = "closed" if self._closed else "new" if self._loop is None else "open"
+        return f"<ProfileClient {' '.join(self._accounts)} ({state})>"
+
+
+def _by_vendor(accounts: tuple[Account, ...]) -> dict[str, Account]:
+    """Return the accounts by the name of their vendor."""
+    found: dict[str, Account] = {}
+    for account in accounts:
+        if not isinstance(account, Account):
+            msg = f"ProfileClient: {type(account).__name__} is not an account"
+            raise ConfigError(msg)
+        name = account.vendor.name
+        if name in found:
+            msg = f"ProfileClient: two accounts for {name}; a request could not tell them apart: open two clients"
+            raise ConfigError(msg)
+        found[name] = account
+    if not found:
+        msg = "ProfileClient: give at least one account"
+        raise ConfigError(msg)
+    return found

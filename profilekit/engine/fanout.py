@@ -1,0 +1,214 @@
+"""Many items through a fixed set of workers: bounded, in order or as they come, and safe to leave."""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+
+__all__ = ["Stream"]
+
+In = TypeVar("In")
+Out = TypeVar("Out")
+
+_END: Any = object()
+
+
+class Stream(AsyncIterator[Out]):
+    """What comes of many items, as an async iterator that can be left at any time.
+
+    At most ``window`` items are being worked on, and at most about as many results wait for the
+    consumer, whatever its speed. Leaving the loop cancels the rest; ``async with`` or ``aclose``
+    also waits until that is done.
+    """
+
+    def __init__(
+        self,
+        source: Iterable[In] | AsyncIterable[In],
+        work: Callable[[In], Awaitable[Out]],
+        *,
+        window: int,
+        ordered: bool,
+    ) -> None:
+        """Take the work; it starts with the first ``__anext__``.
+
+        Args:
+            source: The items. An error that it raises is raised to the consumer, after the results of
+                the items before it.
+            work: What to do with each.
+            window: How many at once.
+            ordered: Whether results come in the order of the items, or as they are ready.
+        """
+        self._crew = _Crew(_puller(source), work, window, ordered=ordered)
+
+    def __aiter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __anext__(self) -> Out:
+        """Return the next result."""
+        return await self._crew.next()
+
+    async def aclose(self) -> None:
+        """Stop, and wait until nothing of it is left."""
+        await self._crew.dismiss()
+
+    async def __aenter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop, and wait until nothing of it is left."""
+        await self.aclose()
+
+    def __del__(self) -> None:
+        """Stop when nobody can ask for more: after ``break``, the stream itself is gone."""
+        self._crew.abandon()
+
+
+class _Crew(Generic[In, Out]):
+    """The workers and what they share. It does not know the stream, so that leaving that one frees it."""
+
+    def __init__(
+        self,
+        pull: Callable[[], Awaitable[In]],
+        work: Callable[[In], Awaitable[Out]],
+        window: int,
+        *,
+        ordered: bool,
+    ) -> None:
+        self._pull = pull
+        self._work = work
+        self._window = window
+        self._ordered = ordered
+        # Cells: empty while the item is worked on, then holding its result.
+        self._cells: deque[list[Out]] = deque()
+        self._most_cells = 2 * window if ordered else window
+        self._workers: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._exhausted = False
+        self._failure: BaseException | None = None
+        self._ready: asyncio.Future[None] | None = None
+        self._room = asyncio.Event()
+        self._room.set()
+
+    async def next(self) -> Out:
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._hire()
+        while True:
+            if self._cells and self._cells[0]:
+                return self._hand_over()
+            if not self._workers:
+                raise self._failure or StopAsyncIteration
+            if self._ready is not None:
+                msg = "a stream can be read by one task at a time"
+                raise RuntimeError(msg)
+            self._ready = asyncio.get_running_loop().create_future()
+            try:
+                await self._ready
+            finally:
+                self._ready = None
+
+    def _hand_over(self) -> Out:
+        (result,) = self._cells.popleft()
+        # Half, not one: so that workers are woken in batches when the consumer is the slower side.
+        if len(self._cells) <= self._most_cells // 2:
+            self._room.set()
+        return result
+
+    def _hire(self) -> None:
+        worker = asyncio.get_running_loop().create_task(self._labour())
+        self._workers.add(worker)
+        worker.add_done_callback(self._part_with)
+
+    def _part_with(self, worker: asyncio.Task[None]) -> None:
+        self._workers.discard(worker)
+        if worker.cancelled():
+            self._failure = self._failure or asyncio.CancelledError()
+        elif worker.exception() is not None:
+            self._failure = self._failure or worker.exception()
+        self._tell_consumer()
+
+    async def _labour(self) -> None:
+        try:
+            while not self._exhausted:
+                await self._do_one()
+        except BaseException:
+            self._exhausted = True
+            raise
+
+    async def _do_one(self) -> None:
+        if len(self._cells) >= self._most_cells:
+            self._room.clear()
+            await self._room.wait()
+            return
+        item = await self._pull()
+        if item is _END:
+            self._exhausted = True
+            return
+        if len(self._workers) < self._window:
+            self._hire()
+        cell: list[Out] = []
+        if self._ordered:
+            self._cells.append(cell)
+        cell.append(await self._work(item))
+        if not self._ordered:
+            self._cells.append(cell)
+        if self._cells[0]:
+            self._tell_consumer()
+
+    def _tell_consumer(self) -> None:
+        if self._ready is not None and not self._ready.done():
+            self._ready.set_result(None)
+
+    def cancel(self) -> None:
+        self._exhausted = True
+        self._failure = StopAsyncIteration()
+        self._cells.clear()
+        for worker in tuple(self._workers):
+            worker.cancel()
+
+    def abandon(self) -> None:
+        """Cancel from a finaliser, which may run in another thread, or after the loop is gone."""
+        if not self._workers or self._loop is None:
+            return
+        if asyncio._get_running_loop() is self._loop:  # noqa: SLF001 - documented for this, and never raises
+            self.cancel()
+            return
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self.cancel)
+
+    async def dismiss(self) -> None:
+        self.cancel()
+        if self._workers:
+            await asyncio.wait(tuple(self._workers))
+
+
+def _puller(source: Iterable[In] | AsyncIterable[In]) -> Callable[[], Awaitable[In]]:
+    """Return what gets the next item, or _END, for several workers that pull at once."""
+    if isinstance(source, AsyncIterable):
+        return _async_puller(aiter(source))
+    items = iter(source)
+
+    async def pull() -> In:
+        return next(items, _END)
+
+    return pull
+
+
+def _async_puller(items: AsyncIterator[In]) -> Callable[[], Awaitable[In]]:
+    turn, ended = asyncio.Lock(), False
+
+    async def pull() -> In:
+        nonlocal ended
+        # An async generator cannot be asked twice at once, and some iterators not again after the end.
+        async with turn:
+            item = _END if ended else await anext(items, _END)
+            ended = item is _END
+            return item
+
+    return pull

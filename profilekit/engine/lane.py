@@ -1,0 +1,158 @@
+"""One account at work: permit, attempt, verdict, back-off, and again."""
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeAlias
+
+import msgspec
+
+from profilekit.engine import wire
+from profilekit.engine.limiter import Limiter
+from profilekit.engine.retry import Retry, back_off, may_repeat
+from profilekit.engine.transport import HttpRequest, HttpResponse, Transport
+from profilekit.engine.wire import Decoder
+from profilekit.errors import ProfileKitError, RequestError, RequestTimeoutError, ThrottledError
+from profilekit.request import Account, Request
+
+__all__ = ["Lane", "LaneStats"]
+
+# Takes a permit and returns the deadline of the attempt that it is for.
+_Admit: TypeAlias = Callable[[], Awaitable[float]]
+
+
+class LaneStats(msgspec.Struct, frozen=True):
+    """What one account has done so far.
+
+    Attributes:
+        sent: Requests sent to the vendor, retries included.
+        succeeded: Requests that ended in a value.
+        failed: Requests that ended in an error, by the name of its class.
+        retries: Times that a request was sent again.
+        permits_waited: Permits that were not there at once.
+        in_flight: Requests with the vendor right now.
+    """
+
+    sent: int
+    succeeded: int
+    failed: dict[str, int]
+    retries: int
+    permits_waited: int
+    in_flight: int
+
+
+class Lane:
+    """Carries the requests of one account to its vendor, within its quota."""
+
+    def __init__(self, account: Account, transport: Transport, retry: Retry) -> None:
+        """Take the transport; it is closed with the lane."""
+        self.account = account
+        self._transport = transport
+        self._retry = retry
+        self._limiter = Limiter(account.rate, account.max_in_flight)
+        self._random = random.Random()  # noqa: S311 - jitter
+        self._sent = self._succeeded = self._retries = 0
+        self._failed: Counter[str] = Counter()
+
+    async def send(self, request: Request[Any], decoder: Decoder | None, timeout: float) -> Any:  # noqa: ANN401, ASYNC109 - the decoder's type; a bound on all of several awaits
+        """Send a request somebody waits for: ``timeout`` bounds everything, the permits included.
+
+        Raises:
+            RequestError: As the client's ``send``.
+        """
+        deadline = asyncio.get_running_loop().time() + timeout
+
+        async def admit() -> float:
+            await self._limiter.acquire(deadline)
+            return deadline
+
+        return await self._run(request, decoder, admit)
+
+    async def send_in_turn(self, request: Request[Any], decoder: Decoder | None, timeout: float) -> Any:  # noqa: ANN401, ASYNC109 - as above
+        """Send a request of a list: however long the quota takes, ``timeout`` bounds what follows a permit.
+
+        Raises:
+            RequestError: As the client's ``send``.
+        """
+
+        async def admit() -> float:
+            await self._limiter.acquire(None)
+            return asyncio.get_running_loop().time() + timeout
+
+        return await self._run(request, decoder, admit)
+
+    async def _run(self, request: Request[Any], decoder: Decoder | None, admit: _Admit) -> Any:  # noqa: ANN401 - as above
+        try:
+            value = await self._until_settled(request, decoder, admit)
+        except ProfileKitError as error:
+            self._failed[type(error).__name__] += 1
+            raise
+        self._succeeded += 1
+        return value
+
+    async def _until_settled(self, request: Request[Any], decoder: Decoder | None, admit: _Admit) -> Any:  # noqa: ANN401 - as above
+        http = wire.build(request, self.account)
+        error: RequestError | None = None
+        attempts = 0
+        while True:
+            try:
+                deadline = await admit()
+            except RequestTimeoutError as late:
+                # After an attempt its own error says more than that there is no time for another.
+                raise _told(error or late, request, attempts) from None
+            attempts += 1
+            try:
+                return wire.parse(request, await self._attempt(http, deadline), decoder, self.account)
+            except RequestError as failure:
+                error = _told(failure, request, attempts)
+            error.retryable = may_repeat(error, is_read=request.endpoint.is_read, policy=self._retry)
+            if isinstance(error, ThrottledError):
+                self._limiter.pause(error.retry_after)
+            await self._back_off(error, deadline)
+            self._retries += 1
+
+    async def _attempt(self, http: HttpRequest, deadline: float) -> HttpResponse:
+        self._sent += 1
+        try:
+            return await self._transport.exchange(http, deadline)
+        finally:
+            self._limiter.release()
+
+    async def _back_off(self, error: RequestError, deadline: float) -> None:
+        """Wait for the next attempt, or raise the error where there is none."""
+        delay = back_off(error, self._retry, draw=self._random)
+        if delay is None or asyncio.get_running_loop().time() + delay >= deadline:
+            raise error
+        if delay:
+            await asyncio.sleep(delay)
+
+    def stats(self) -> LaneStats:
+        """Return what the lane has done so far."""
+        return LaneStats(
+            sent=self._sent,
+            succeeded=self._succeeded,
+            failed=dict(self._failed),
+            retries=self._retries,
+            permits_waited=self._limiter.waited,
+            in_flight=self._limiter.in_flight,
+        )
+
+    def turn_away(self) -> None:
+        """Take no more requests, and fail those that still wait for a permit."""
+        self._limiter.close()
+
+    async def drained(self) -> None:
+        """Wait until nothing is with the vendor."""
+        await self._limiter.drained()
+
+    async def close(self) -> None:
+        """Close the transport; what is still under way fails."""
+        await self._transport.close()
+
+
+def _told(error: RequestError, request: Request[Any], attempts: int) -> RequestError:
+    """Tell an error which request it is about."""
+    error.request = request
+    error.attempts = attempts
+    return error

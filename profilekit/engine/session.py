@@ -1,0 +1,134 @@
+"""A transport over ``aiohttp.ClientSession``: for the caller's own session, its proxies and its tracing."""
+
+import asyncio
+from importlib.metadata import version
+
+import aiohttp
+from yarl import URL
+
+from profilekit.engine.transport import MAX_BODY, HttpRequest, HttpResponse, Transport, TransportFactory
+from profilekit.errors import ClientClosedError, ConnectionFailedError, RequestTimeoutError
+from profilekit.request import Account
+
+__all__ = ["SessionTransport", "over", "own_session"]
+
+_NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
+
+# These come before the first byte of the request leaves.
+_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
+
+
+class _LostError(aiohttp.ClientError):
+    """Stands in for errors on which aiohttp would silently send the request again, past the quota."""
+
+
+async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+    try:
+        return await handler(request)
+    except _NOT_SENT:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        lost = _LostError(error.strerror if isinstance(error, OSError) else "the server closed it")
+    raise lost
+
+
+class SessionTransport:
+    """Sends over one aiohttp session, once each, following no redirect."""
+
+    def __init__(self, account: Account, session: aiohttp.ClientSession, *, owned: bool) -> None:
+        """Take a session.
+
+        Args:
+            account: Where to.
+            session: What sends.
+            owned: Whether the session is closed with the transport.
+        """
+        self._origin = str(URL(account.base_url).origin())
+        self._session = session
+        self._owned = owned
+
+    async def exchange(self, request: HttpRequest, deadline: float) -> HttpResponse:
+        """Send one request once; see ``Transport.exchange``."""
+        if self._session.closed:
+            msg = "the aiohttp session was closed"
+            raise ClientClosedError(msg)
+        failure: ConnectionFailedError | RequestTimeoutError
+        try:
+            async with asyncio.timeout_at(deadline) as scope:
+                return await self._exchange(request)
+        except (aiohttp.ClientError, OSError) as error:
+            if scope.expired():
+                failure = RequestTimeoutError("the deadline passed before the whole answer was there")
+                failure.maybe_applied = True
+            else:
+                failure = ConnectionFailedError(_describe(error))
+                failure.maybe_applied = not isinstance(error, _NOT_SENT)
+        # Outside of the handler, so that no aiohttp error, which holds the headers, hangs on to ours.
+        raise failure
+
+    async def _exchange(self, request: HttpRequest) -> HttpResponse:
+        async with self._session.request(
+            request.method,
+            URL(self._origin + request.target, encoded=True),
+            headers=request.headers,
+            data=request.body,
+            allow_redirects=False,
+            raise_for_status=False,
+            timeout=_NO_TIMEOUT,
+        ) as response:
+            body = await _read(response)
+        return HttpResponse(response.status, response.headers, body)
+
+    async def close(self) -> None:
+        """Close the session, if it is ours."""
+        if self._owned:
+            await self._session.close()
+
+
+async def _read(response: aiohttp.ClientResponse) -> bytes:
+    """Read the whole body, which may not be larger than MAX_BODY once decompressed."""
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
+        if len(body) > MAX_BODY:
+            error = ConnectionFailedError(f"the answer is larger than {MAX_BODY} bytes")
+            error.retryable = False
+            error.maybe_applied = True
+            raise error
+    return bytes(body)
+
+
+def _describe(error: Exception) -> str:
+    """Say what broke, without the URL and the headers that aiohttp's own texts hold."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"{error.host}:{error.port} has a certificate that cannot be trusted: {error.certificate_error}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"cannot connect to {error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
+    if isinstance(error, _LostError):
+        return f"the connection broke: {error}"
+    if isinstance(error, OSError) and error.strerror:
+        return f"the connection broke: {error.strerror}"
+    return f"the answer broke off or is no HTTP ({type(error).__name__})"
+
+
+def own_session(account: Account) -> Transport:
+    """Return a transport with a session of its own: nothing shared, no cookies, no netrc, no proxy."""
+    connector = aiohttp.TCPConnector(limit=account.max_in_flight)
+    session = aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers={"User-Agent": f"profilekit/{version('profilekit')}"},
+        skip_auto_headers=("Accept-Encoding",),
+        timeout=_NO_TIMEOUT,
+        middlewares=(_once,),
+    )
+    return SessionTransport(account, session, owned=True)
+
+
+def over(session: aiohttp.ClientSession) -> TransportFactory:
+    """Return a factory of transports over the caller's session, which stays open and as it is.
+
+    aiohttp sends a read again by itself, once, where a kept-alive connection turns out to be closed;
+    in a session that is not ours that can neither be seen nor counted.
+    """
+    return lambda account: SessionTransport(account, session, owned=False)

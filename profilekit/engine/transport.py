@@ -1,0 +1,84 @@
+"""The port between the pure parts of the engine and the network."""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol, TypeAlias
+
+import msgspec
+
+from profilekit.request import Account
+
+__all__ = ["MAX_BODY", "HttpRequest", "HttpResponse", "Transport", "TransportFactory"]
+
+# A profile takes a few KiB; an answer beyond this is a fault or an attack.
+MAX_BODY = 16 * 1024 * 1024
+
+
+class HttpRequest(msgspec.Struct, frozen=True, gc=False):
+    """What goes to the vendor.
+
+    Attributes:
+        method: The HTTP method.
+        target: Path and query, percent-encoded; the path prefix of the account's base_url included.
+        headers: Header fields. They hold a key, so no repr shows them.
+        body: The body, or None.
+    """
+
+    method: str
+    target: str
+    headers: Mapping[str, str]
+    body: bytes | None = None
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Show no header, as one of them is a key, and no target, as it may hold an id."""
+        return [("method", self.method)]
+
+    def __repr__(self) -> str:
+        """Show no header, as one of them is a key, and no target, as it may hold an id."""
+        return f"HttpRequest(method={self.method!r})"
+
+
+class HttpResponse(msgspec.Struct, frozen=True, gc=False):
+    """What came back, whole.
+
+    Attributes:
+        status: The HTTP status.
+        headers: Header fields; names in lower case, or a mapping that does not care about case.
+        body: The body, decompressed.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Show no header and no body: they come from outside, and may repeat a key."""
+        return [("status", self.status), ("bytes", len(self.body))]
+
+    def __repr__(self) -> str:
+        """Show no header and no body: they come from outside, and may repeat a key."""
+        return f"HttpResponse(status={self.status}, bytes={len(self.body)})"
+
+
+class Transport(Protocol):
+    """Carries requests of one account to its origin. The only place with I/O."""
+
+    async def exchange(self, request: HttpRequest, deadline: float) -> HttpResponse:
+        """Send one request once and return the whole answer.
+
+        Args:
+            request: What to send.
+            deadline: When to give up, on the clock of the event loop.
+
+        Raises:
+            ConnectionFailedError: When no complete answer arrived; ``maybe_applied`` is False only if
+                the request surely did not reach the vendor.
+            RequestTimeoutError: When the deadline passed.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Close every connection. Exchanges under way end with ConnectionFailedError."""
+        ...
+
+
+TransportFactory: TypeAlias = Callable[[Account], Transport]

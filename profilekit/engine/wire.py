@@ -1,0 +1,259 @@
+"""Requests to HTTP and HTTP to values or errors: pure, without an event loop."""
+
+import re
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from functools import cache, lru_cache
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+from profilekit import errors, jsontext
+from profilekit.engine.transport import HttpRequest, HttpResponse
+from profilekit.errors import ConfigError, DecodeError, StatusError
+from profilekit.request import Account, Request, result_type, title
+
+__all__ = ["Decoder", "build", "decoder_for", "parse", "retry_after"]
+
+_BODY_SHOWN = 2048
+_MESSAGE_SHOWN = 200
+# A shorter text is too likely to stand in a message by chance.
+_SHORTEST_SECRET = 4
+
+_BY_STATUS: dict[int, type[StatusError]] = {
+    401: errors.AuthError,
+    403: errors.AccessDeniedError,
+    404: errors.ProfileNotFoundError,
+    408: errors.VendorUnavailableError,
+    425: errors.VendorUnavailableError,
+    429: errors.ThrottledError,
+}
+
+
+# ---- requests ----------------------------------------------------------------------------------
+
+
+class _Plan(msgspec.Struct, frozen=True):
+    """What of a request class does not change from one request to the next."""
+
+    path: tuple[str, ...]
+    path_fields: tuple[str, ...]
+    query: tuple[tuple[str, str, object], ...]
+    body: tuple[tuple[str, str, object], ...]
+
+
+@cache
+def _plan(request: type[Request[Any]]) -> _Plan:
+    endpoint = request.endpoint
+    known = {field.name: (field.name, field.encode_name, field.default) for field in msgspec.structs.fields(request)}
+    return _Plan(
+        path=tuple(re.split(r"{\w+}", endpoint.path)),
+        path_fields=endpoint.path_fields,
+        query=tuple(known[name] for name in endpoint.query),
+        body=tuple(known[name] for name in endpoint.body),
+    )
+
+
+def build(request: Request[Any], account: Account) -> HttpRequest:
+    """Return the HTTP request that says what the request says.
+
+    Raises:
+        ConfigError: When the account holds no key for it.
+    """
+    plan = _plan(type(request))
+    path = plan.path[0]
+    for name, rest in zip(plan.path_fields, plan.path[1:], strict=True):
+        path += quote(getattr(request, name), safe="") + rest
+    pairs = [
+        f"{wire_name}={_query_value(value)}"
+        for name, wire_name, default in plan.query
+        if (value := getattr(request, name)) is not default
+    ]
+    target = _prefix(account.base_url) + path + ("?" + "&".join(pairs) if pairs else "")
+    headers = {"Accept": "application/json", **account.headers(request.endpoint)}
+    if not plan.body:
+        return HttpRequest(request.endpoint.method, target, headers)
+    headers["Content-Type"] = "application/json"
+    return HttpRequest(request.endpoint.method, target, headers, _body(request, plan))
+
+
+def _body(request: Request[Any], plan: _Plan) -> bytes:
+    members = {
+        wire_name: value
+        for name, wire_name, default in plan.body
+        if (value := getattr(request, name)) is not default
+    }
+    return jsontext.dumps(members)
+
+
+@cache
+def _prefix(base_url: str) -> str:
+    return urlsplit(base_url).path
+
+
+def _query_value(value: object) -> str:
+    if value is True:
+        return "true"
+    if value is False:
+        return "false"
+    if isinstance(value, tuple):
+        return ",".join(quote(str(item), safe="") for item in value)
+    return quote(str(value), safe="")
+
+
+# ---- answers -----------------------------------------------------------------------------------
+
+
+class Decoder:
+    """Turns the body of a success into one type, under the key that the endpoint wraps it in."""
+
+    __slots__ = ("_decode", "kind", "unwrap")
+
+    def __init__(self, kind: Any, unwrap: str | None) -> None:  # noqa: ANN401 - a type form
+        """Build the decoder.
+
+        Raises:
+            ConfigError: When msgspec cannot decode the type.
+        """
+        self.kind = kind
+        self.unwrap = unwrap
+        try:
+            self._decode = msgspec.json.Decoder(kind if unwrap is None else _wrapped(kind, unwrap)).decode
+        except (TypeError, NotImplementedError) as error:
+            msg = f"{kind!r} cannot be decoded into: {error}"
+            raise ConfigError(msg) from None
+
+    def decode(self, body: bytes) -> Any:  # noqa: ANN401 - the caller's type
+        """Return the value, or UNSET when the wrapping key is missing or null."""
+        if self.unwrap is None:
+            return self._decode(body)
+        value = self._decode(body).value
+        return msgspec.UNSET if value is None else value
+
+    def empty(self) -> Any:  # noqa: ANN401 - the caller's type
+        """Return the value of an answer that holds nothing."""
+        return msgspec.json.decode(b"{}", type=self.kind)
+
+
+def _wrapped(kind: Any, key: str) -> type[msgspec.Struct]:  # noqa: ANN401 - a type form
+    # Raw takes null as it is, and cannot stand in a union.
+    allowed = kind if kind is msgspec.Raw else kind | None
+    return msgspec.defstruct("Answer", [("value", allowed, msgspec.field(name=key, default=msgspec.UNSET))], gc=False)
+
+
+@lru_cache(maxsize=256)
+def decoder_for(request: type[Request[Any]], into: Any = None) -> Decoder | None:  # noqa: ANN401 - a type form
+    """Return the decoder of a request's answer, or None when it has no answer.
+
+    Args:
+        request: The class of the request.
+        into: The caller's own type in place of the vendor's, or None.
+
+    Raises:
+        ConfigError: When there is nothing to decode, or msgspec cannot decode the type.
+    """
+    kind = result_type(request)
+    if kind is None or kind is type(None):
+        if into is not None:
+            msg = f"{request.__name__} has no answer that could be decoded into {into!r}"
+            raise ConfigError(msg)
+        return None
+    return Decoder(kind if into is None else into, request.endpoint.unwrap)
+
+
+def parse(
+    request: Request[Any],
+    response: HttpResponse,
+    decoder: Decoder | None,
+    account: Account,
+) -> Any:  # noqa: ANN401 - whatever the decoder makes
+    """Return the value of a success.
+
+    Raises:
+        StatusError: Of the class that the vendor, or else the status, says.
+        DecodeError: When a success has the wrong shape.
+    """
+    if not 200 <= response.status < 300:  # noqa: PLR2004
+        raise _status_error(request, response, account)
+    if decoder is None:
+        return None
+    try:
+        value = decoder.decode(response.body)
+        if value is not msgspec.UNSET:
+            return value
+        verdict = request.endpoint.vendor.classify(response.status, response.body)
+        if verdict is None:
+            return decoder.empty()
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        reason = str(error)
+    else:
+        raise _status_error(request, response, account)
+    raise _decode_error(request, response, reason, account)
+
+
+def _status_error(request: Request[Any], response: HttpResponse, account: Account) -> StatusError:
+    status, vendor = response.status, request.endpoint.vendor
+    kind = vendor.classify(status, response.body) or _class_of(status)
+    body = _blot(response.body[:_BODY_SHOWN].decode("utf-8", "replace"), request, account)
+    shown = " ".join(body.split())[:_MESSAGE_SHOWN] or "an empty body"
+    message = f"{title(request)}: the vendor answered {status}: {shown!a}{_hint(status, response.body)}"
+    error = kind(message, status=status, body=body)
+    error.retry_after = retry_after(response.headers, time.time())
+    return error
+
+
+def _class_of(status: int) -> type[StatusError]:
+    if status in _BY_STATUS:
+        return _BY_STATUS[status]
+    if 400 <= status < 500:  # noqa: PLR2004
+        return errors.InvalidRequestError
+    if status >= 500:  # noqa: PLR2004
+        return errors.VendorUnavailableError
+    return StatusError
+
+
+def _hint(status: int, body: bytes) -> str:
+    if 300 <= status < 400:  # noqa: PLR2004
+        return " (redirects are not followed: is base_url https, and the right host?)"
+    if status == 404 and not body:  # noqa: PLR2004
+        return " (an unknown user, or a wrong path in base_url)"
+    return ""
+
+
+def _decode_error(request: Request[Any], response: HttpResponse, reason: str, account: Account) -> DecodeError:
+    found = re.search(r" - at `(?:key in )?(.+)`$", reason)
+    path = found[1] if found else "$"
+    said = _blot(reason[: found.start()] if found else reason, request, account)
+    content_type = response.headers.get("content-type", "no content type")
+    message = f"{title(request)}: a {response.status} of {len(response.body)} bytes, {content_type[:80]!a}, has the wrong shape at {path}: {said}"
+    return DecodeError(message, path=path)
+
+
+def _blot(text: str, request: Request[Any], account: Account) -> str:
+    """Take keys out of a text from outside, as they are and as they travel."""
+    travelling = (part for value in account.headers(request.endpoint).values() for part in value.split())
+    for secret in sorted({*account.secrets(), *travelling}, key=len, reverse=True):
+        if len(secret) >= _SHORTEST_SECRET and secret not in _SCHEMES:
+            text = text.replace(secret, "***")
+    return text
+
+
+_SCHEMES = frozenset({"Basic", "Bearer", "Api-Key"})
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Read Retry-After, in seconds or as a date, as seconds from now; None where it says nothing.
+
+    Args:
+        headers: The headers of the answer.
+        now: Seconds since the epoch.
+    """
+    text = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"\d{1,9}(\.\d+)?", text):
+        return float(text)
+    try:
+        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None

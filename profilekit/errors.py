@@ -1,0 +1,143 @@
+"""Every error that profilekit raises.
+
+ProfileKitError
+├─ ConfigError(ValueError)
+├─ ClientClosedError
+└─ RequestError                      .request .attempts .retryable .retry_after .maybe_applied
+   ├─ TransportError
+   │  ├─ ConnectionFailedError
+   │  └─ RequestTimeoutError(TimeoutError)
+   ├─ StatusError                    .status .body
+   │  ├─ AuthError
+   │  ├─ AccessDeniedError
+   │  ├─ InvalidRequestError
+   │  ├─ ProfileNotFoundError
+   │  ├─ ThrottledError
+   │  └─ VendorUnavailableError
+   └─ DecodeError                    .path
+
+All of them can be pickled, and none of them ever holds a key.
+"""
+
+from typing import Any
+
+__all__ = [
+    "AccessDeniedError",
+    "AuthError",
+    "ClientClosedError",
+    "ConfigError",
+    "ConnectionFailedError",
+    "DecodeError",
+    "InvalidRequestError",
+    "ProfileKitError",
+    "ProfileNotFoundError",
+    "RequestError",
+    "RequestTimeoutError",
+    "StatusError",
+    "ThrottledError",
+    "TransportError",
+    "VendorUnavailableError",
+]
+
+
+class ProfileKitError(Exception):
+    """The root of everything that profilekit raises by itself."""
+
+
+class ConfigError(ProfileKitError, ValueError):
+    """A key, a base_url, an account or an argument cannot be used. Nothing was sent."""
+
+
+class ClientClosedError(ProfileKitError):
+    """The client is not open: it was closed, or never entered with ``async with``."""
+
+
+class RequestError(ProfileKitError):
+    """One request came to nothing.
+
+    Attributes:
+        request: The request that failed, as it was given to the client.
+        attempts: How many times it was sent to the vendor; 0 if it never left.
+        retryable: Whether sending it again may help and is safe.
+        retry_after: Seconds that the vendor asked to wait, if it did.
+        maybe_applied: Whether the vendor may have acted on it all the same. It matters for writes.
+    """
+
+    request: Any = None
+    attempts: int = 0
+    retryable: bool = False
+    retry_after: float | None = None
+    maybe_applied: bool = False
+
+
+class TransportError(RequestError):
+    """No complete answer arrived."""
+
+
+class ConnectionFailedError(TransportError):
+    """The connection could not be made, or it broke before the whole answer was there."""
+
+    retryable = True
+
+
+class RequestTimeoutError(TransportError, TimeoutError):
+    """The deadline passed, or no permit could come before it."""
+
+
+class StatusError(RequestError):
+    """The vendor answered, but not with success.
+
+    Attributes:
+        status: The HTTP status.
+        body: The first 2 KiB of the answer as text, keys blotted out.
+    """
+
+    def __init__(self, message: str, *, status: int = 0, body: str = "") -> None:
+        """Make the error."""
+        super().__init__(message)
+        self.status = status
+        self.body = body
+
+
+class AuthError(StatusError):
+    """The vendor does not know the key."""
+
+
+class AccessDeniedError(StatusError):
+    """The key is known but may not do this: wrong kind of key, or a source address it is not for."""
+
+
+class InvalidRequestError(StatusError):
+    """The vendor refuses the request as it stands."""
+
+
+class ProfileNotFoundError(StatusError):
+    """The vendor has no such user in this project."""
+
+
+class ThrottledError(StatusError):
+    """The vendor's quota is used up. The request was not acted on."""
+
+    retryable = True
+
+
+class VendorUnavailableError(StatusError):
+    """The vendor failed: retry later, or serve the default experience."""
+
+    retryable = True
+    maybe_applied = True
+
+
+class DecodeError(RequestError):
+    """A success whose body has the wrong shape.
+
+    Attributes:
+        path: Where in the body, as a JSON path such as ``$.userData.user_id``.
+    """
+
+    maybe_applied = True
+
+    def __init__(self, message: str, *, path: str = "$") -> None:
+        """Make the error."""
+        super().__init__(message)
+        self.path = path

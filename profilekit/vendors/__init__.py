@@ -1,0 +1,1 @@
+"""The vendors that profilekit knows, each in one declarative file."""
