@@ -9,17 +9,17 @@ from typing import Any, TypeAlias
 import msgspec
 
 from profilekit.engine import wire
-from profilekit.engine.limiter import Limiter
+from profilekit.engine.limiter import Limiter, Permit
 from profilekit.engine.retry import Retry, back_off, may_repeat
 from profilekit.engine.transport import HttpRequest, HttpResponse, Transport
 from profilekit.engine.wire import Decoder
-from profilekit.errors import ProfileKitError, RequestError, RequestTimeoutError, ThrottledError
+from profilekit.errors import ProfileKitError, RequestError, RequestTimeoutError, ThrottledError, TransportError
 from profilekit.request import Account, Request
 
 __all__ = ["Lane", "LaneStats"]
 
-# Takes a permit and returns the deadline of the attempt that it is for.
-_Admit: TypeAlias = Callable[[], Awaitable[float]]
+# Takes a permit, and sets the deadline of the attempt that it is for.
+_Admit: TypeAlias = Callable[[], Awaitable[tuple[Permit, float]]]
 
 
 class LaneStats(msgspec.Struct, frozen=True):
@@ -63,9 +63,8 @@ class Lane:
         """
         deadline = asyncio.get_running_loop().time() + timeout
 
-        async def admit() -> float:
-            await self._limiter.acquire(deadline)
-            return deadline
+        async def admit() -> tuple[Permit, float]:
+            return await self._limiter.acquire(deadline), deadline
 
         return await self._run(request, decoder, admit)
 
@@ -76,9 +75,9 @@ class Lane:
             RequestError: As the client's ``send``.
         """
 
-        async def admit() -> float:
-            await self._limiter.acquire(None)
-            return asyncio.get_running_loop().time() + timeout
+        async def admit() -> tuple[Permit, float]:
+            permit = await self._limiter.acquire(None)
+            return permit, asyncio.get_running_loop().time() + timeout
 
         return await self._run(request, decoder, admit)
 
@@ -97,13 +96,13 @@ class Lane:
         attempts = 0
         while True:
             try:
-                deadline = await admit()
+                permit, deadline = await admit()
             except RequestTimeoutError as late:
                 # After an attempt its own error says more than that there is no time for another.
                 raise _told(error or late, request, attempts) from None
             attempts += 1
             try:
-                return wire.parse(request, await self._attempt(http, deadline), decoder, self.account)
+                return wire.parse(request, await self._attempt(http, permit, deadline), decoder, self.account)
             except RequestError as failure:
                 error = _told(failure, request, attempts)
             error.retryable = may_repeat(error, is_read=request.endpoint.is_read, policy=self._retry)
@@ -112,12 +111,16 @@ class Lane:
             await self._back_off(error, deadline)
             self._retries += 1
 
-    async def _attempt(self, http: HttpRequest, deadline: float) -> HttpResponse:
+    async def _attempt(self, http: HttpRequest, permit: Permit, deadline: float) -> HttpResponse:
         self._sent += 1
+        unused = False
         try:
-            return await self._transport.exchange(http, deadline)
+            return await self._transport.exchange(http, deadline, permit.sent)
+        except TransportError as error:
+            unused = not error.maybe_applied
+            raise
         finally:
-            self._limiter.release()
+            permit.release(unused=unused)
 
     async def _back_off(self, error: RequestError, deadline: float) -> None:
         """Wait for the next attempt, or raise the error where there is none."""

@@ -1,12 +1,13 @@
 """The vendor's quota: who may send next, and when.
 
-aiolimiter's leaky bucket says whether there is a permit now. On its own it lets a full burst through
-and then the refill, up to twice the quota in one window; it has no pause; and a late caller can
-overtake those who wait. So the bucket here is small, and one line in front of it is served in order.
+Two things decide. A log of when requests left gives the guarantee: no window holds more than the quota,
+however it is aligned. aiolimiter's leaky bucket spreads them over the window, so that a quota is not
+spent in one burst; on its own it would let a full burst through and then the refill, up to twice the
+quota. One line stands in front of both and is served in order.
 """
 
 import asyncio
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from contextlib import suppress
 
 from aiolimiter import AsyncLimiter
@@ -14,12 +15,14 @@ from aiolimiter import AsyncLimiter
 from profilekit.errors import ClientClosedError, RequestTimeoutError
 from profilekit.rate import Rate
 
-__all__ = ["Limiter"]
+__all__ = ["Limiter", "Permit"]
 
-# In any window the bucket lets through at most its size plus what leaks meanwhile:
-# 1 + 0.01 quota + 0.985 quota < quota + 1. What is left over absorbs jitter on the way to the vendor.
-_BURST_SHARE = 0.01
-_LEAK_SHARE = 0.985
+# The vendor sees requests later than they leave, some later than others. Windows this much longer than
+# the vendor's keep the promise while that differs by less than 1.9% of a window, and use 98.1% of the quota.
+_WINDOW_STRETCH = 1.019
+
+# What may be sent at once after a quiet time, and made up for after the loop was busy elsewhere.
+_BURST_SHARE = 0.02
 
 # Loops round timers to a millisecond, and uvloop would take less for "now".
 _SHORTEST_WAIT = 0.001
@@ -31,11 +34,39 @@ _LONGEST_PAUSE = 3600.0
 _SHORTEST_PAUSE_SHARE = 0.1
 
 
+class Permit:
+    """The right to send one request. Exactly one ``release`` ends it."""
+
+    __slots__ = ("_counted", "_limiter")
+
+    def __init__(self, limiter: "Limiter") -> None:
+        """Belong to a limiter; only ``Limiter.acquire`` makes permits."""
+        self._limiter = limiter
+        self._counted = False
+
+    def sent(self) -> None:
+        """Say that the request leaves now: it counts from now on."""
+        if not self._counted:
+            self._counted = True
+            self._limiter._count()  # noqa: SLF001 - two halves of one thing
+
+    def release(self, *, unused: bool = False) -> None:
+        """Give the permit back.
+
+        Args:
+            unused: Whether the request surely never left. If so, it does not count against the quota;
+                else it counts from now, if ``sent`` did not say when.
+        """
+        if not unused:
+            self.sent()
+        self._limiter._take_back(counted=self._counted)  # noqa: SLF001 - as above
+
+
 class Limiter:
     """Hands out permits to send: never above the quota, in order, at most so many in use at once.
 
-    In any window of ``rate.per`` seconds, however it is aligned, at most ``rate.requests`` permits
-    are given; with work waiting, at least 98% of them.
+    In any window of ``rate.per`` seconds, however it is aligned, at most ``rate.requests`` requests
+    leave; with work waiting, at least 98% of them.
 
     Attributes:
         in_flight: Permits in use: taken, and not yet released.
@@ -49,12 +80,15 @@ class Limiter:
             rate: The quota.
             max_in_flight: How many permits may be in use at once.
         """
-        self._burst = 1 + _BURST_SHARE * rate.requests
-        leak = _LEAK_SHARE * rate.per_second
-        self._bucket = AsyncLimiter(self._burst, self._burst / leak)
-        self._interval = 1 / leak
+        self._quota = rate.requests
         self._per = rate.per
+        self._window = rate.per * _WINDOW_STRETCH
+        self._interval = self._window / rate.requests
+        self._burst = 1 + _BURST_SHARE * rate.requests
+        self._bucket = AsyncLimiter(self._burst, self._burst * self._interval)
         self._max_in_flight = max_in_flight
+        self._left: deque[float] = deque()
+        self._unsent = 0
         self._line: OrderedDict[asyncio.Future[None], None] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
         self._paused_until = 0.0
@@ -64,8 +98,8 @@ class Limiter:
         self.in_flight = 0
         self.waited = 0
 
-    async def acquire(self, deadline: float | None) -> None:
-        """Take a permit, in turn. Give every permit back with ``release``.
+    async def acquire(self, deadline: float | None) -> Permit:
+        """Take a permit, in turn.
 
         Args:
             deadline: When a permit comes too late, on the clock of the event loop; None to wait for as
@@ -80,8 +114,8 @@ class Limiter:
         loop = asyncio.get_running_loop()
         now = loop.time()
         if not self._line and self.in_flight < self._max_in_flight and not self._wait(now):
-            self._take(now)
-            return
+            self._take()
+            return Permit(self)
         if deadline is not None and self._earliest(now) > deadline:
             raise RequestTimeoutError(_TOO_LATE)
         self.waited += 1
@@ -98,20 +132,7 @@ class Limiter:
         except asyncio.CancelledError:
             self._leave(turn)
             raise
-
-    def release(self) -> None:
-        """Give a permit back: the request is over."""
-        self.in_flight -= 1
-        if self._line and self._timer is None:
-            self._serve()
-        if not self.in_flight and self._idle is not None and not self._idle.done():
-            self._idle.set_result(None)
-
-    async def drained(self) -> None:
-        """Wait until no permit is in use."""
-        if self.in_flight:
-            self._idle = asyncio.get_running_loop().create_future()
-            await self._idle
+        return Permit(self)
 
     def pause(self, seconds: float | None) -> None:
         """Give no permit for so many seconds: the vendor said that its quota is used up.
@@ -125,64 +146,101 @@ class Limiter:
             seconds = max(rest, _SHORTEST_PAUSE_SHARE * self._per)
         self._paused_until = max(self._paused_until, now + min(seconds, _LONGEST_PAUSE))
 
+    async def drained(self) -> None:
+        """Wait until no permit is in use."""
+        if self.in_flight:
+            self._idle = asyncio.get_running_loop().create_future()
+            await self._idle
+
     def close(self) -> None:
         """Turn away those in line, and whoever comes."""
         self._closed = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timer()
         while self._line:
             turn, _ = self._line.popitem(last=False)
             if not turn.done():
                 turn.set_exception(ClientClosedError(_CLOSED))
 
+    # ---- the line ------------------------------------------------------------------------------
+
     def _serve(self) -> None:
         """Give permits to the head of the line while there are any; come back when there may be more."""
-        self._timer = None
+        self._stop_timer()
         loop = asyncio.get_running_loop()
         while self._line and self.in_flight < self._max_in_flight:
-            now = loop.time()
-            wait = self._wait(now)
+            wait = self._wait(loop.time())
             if wait:
                 self._timer = loop.call_later(wait, self._serve)
                 return
-            self._take(now)
+            self._take()
             self._line.popitem(last=False)[0].set_result(None)
+
+    def _leave(self, turn: "asyncio.Future[None]") -> None:
+        """Take somebody who gave up out of the line; a permit that had just come goes to the next."""
+        in_line = self._line.pop(turn, turn) is None
+        if not in_line and not turn.cancelled() and turn.exception() is None:
+            self._take_back(counted=False)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    # ---- the quota -----------------------------------------------------------------------------
 
     def _wait(self, now: float) -> float:
         """Return after how many seconds to look again; 0 when there is a permit now."""
         if now < self._paused_until:
             return self._paused_until - now
+        while self._left and self._left[0] <= now - self._window:
+            self._left.popleft()
+        if len(self._left) + self._unsent >= self._quota:
+            oldest = self._left[0] if self._left else now
+            return max(oldest + self._window - now, _SHORTEST_WAIT)
         if self._bucket.has_capacity():
             return 0.0
-        # The bucket does not tell when; a fraction of the interval loses no permit, as it holds several.
+        # The bucket does not tell when; looking often loses no permit, as it holds more than one.
         return max(self._interval / 4, _SHORTEST_WAIT)
 
-    def _take(self, now: float) -> None:
+    def _take(self) -> None:
         """Take the permit that ``_wait`` saw."""
         # There is capacity, so this coroutine ends without ever waiting.
         with suppress(StopIteration):
             self._bucket.acquire().send(None)
+        self._unsent += 1
         self.in_flight += 1
+
+    def _count(self) -> None:
+        """Count a request that leaves now."""
+        now = asyncio.get_running_loop().time()
+        self._unsent -= 1
+        self._left.append(now)
         if now - self._window_began >= self._per:
             self._window_began = now
 
+    def _take_back(self, *, counted: bool) -> None:
+        """Take a permit back; one that was not used is there for the next at once."""
+        self.in_flight -= 1
+        if not counted:
+            self._unsent -= 1
+            self._stop_timer()
+        if self._line and self._timer is None:
+            self._serve()
+        if not self.in_flight and self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
     def _earliest(self, now: float) -> float:
         """Return a time before which a newcomer surely gets no permit."""
-        paused = now < self._paused_until
-        ahead: float = len(self._line)
-        if paused or self._bucket.has_capacity():
-            ahead = max(0.0, ahead - self._burst)
-        return max(now, self._paused_until) + ahead * self._interval
-
-    def _leave(self, turn: "asyncio.Future[None]") -> None:
-        """Take somebody who gave up out of the line; a permit that just came goes to the next."""
-        if self._line.pop(turn, turn) is None or turn.cancelled() or turn.exception() is not None:
-            return
-        self.in_flight -= 1
-        if self._line and not self._closed:
-            self.in_flight += 1
-            self._line.popitem(last=False)[0].set_result(None)
+        ahead = len(self._line)
+        must_leave = len(self._left) + self._unsent + ahead + 1 - self._quota
+        if must_leave <= 0:
+            logged = now
+        elif must_leave <= len(self._left):
+            logged = self._left[must_leave - 1] + self._window
+        else:
+            logged = now + self._window
+        paced = now + max(0.0, ahead - self._burst) * self._interval
+        return max(logged, paced, self._paused_until)
 
 
 _CLOSED = "the client is closed"

@@ -1,7 +1,9 @@
 """A transport over ``aiohttp.ClientSession``: for the caller's own session, its proxies and its tracing."""
 
 import asyncio
+from collections.abc import Callable
 from importlib.metadata import version
+from types import SimpleNamespace
 
 import aiohttp
 from yarl import URL
@@ -47,7 +49,7 @@ class SessionTransport:
         self._session = session
         self._owned = owned
 
-    async def exchange(self, request: HttpRequest, deadline: float) -> HttpResponse:
+    async def exchange(self, request: HttpRequest, deadline: float, sent: Callable[[], None]) -> HttpResponse:
         """Send one request once; see ``Transport.exchange``."""
         if self._session.closed:
             msg = "the aiohttp session was closed"
@@ -55,7 +57,7 @@ class SessionTransport:
         failure: ConnectionFailedError | RequestTimeoutError
         try:
             async with asyncio.timeout_at(deadline) as scope:
-                return await self._exchange(request)
+                return await self._exchange(request, sent)
         except (aiohttp.ClientError, OSError) as error:
             if scope.expired():
                 failure = RequestTimeoutError("the deadline passed before the whole answer was there")
@@ -66,7 +68,7 @@ class SessionTransport:
         # Outside of the handler, so that no aiohttp error, which holds the headers, hangs on to ours.
         raise failure
 
-    async def _exchange(self, request: HttpRequest) -> HttpResponse:
+    async def _exchange(self, request: HttpRequest, sent: Callable[[], None]) -> HttpResponse:
         async with self._session.request(
             request.method,
             URL(self._origin + request.target, encoded=True),
@@ -75,6 +77,7 @@ class SessionTransport:
             allow_redirects=False,
             raise_for_status=False,
             timeout=_NO_TIMEOUT,
+            trace_request_ctx=sent,
         ) as response:
             body = await _read(response)
         return HttpResponse(response.status, response.headers, body)
@@ -111,9 +114,15 @@ def _describe(error: Exception) -> str:
     return f"the answer broke off or is no HTTP ({type(error).__name__})"
 
 
+async def _tell_sent(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
+    context.trace_request_ctx()
+
+
 def own_session(account: Account) -> Transport:
     """Return a transport with a session of its own: nothing shared, no cookies, no netrc, no proxy."""
     connector = aiohttp.TCPConnector(limit=account.max_in_flight)
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_headers_sent.append(_tell_sent)
     session = aiohttp.ClientSession(
         connector=connector,
         cookie_jar=aiohttp.DummyCookieJar(),
@@ -121,6 +130,7 @@ def own_session(account: Account) -> Transport:
         skip_auto_headers=("Accept-Encoding",),
         timeout=_NO_TIMEOUT,
         middlewares=(_once,),
+        trace_configs=[tracing],
     )
     return SessionTransport(account, session, owned=True)
 
@@ -128,7 +138,8 @@ def own_session(account: Account) -> Transport:
 def over(session: aiohttp.ClientSession) -> TransportFactory:
     """Return a factory of transports over the caller's session, which stays open and as it is.
 
-    aiohttp sends a read again by itself, once, where a kept-alive connection turns out to be closed;
-    in a session that is not ours that can neither be seen nor counted.
+    What aiohttp does in a session that is not ours can only be seen from outside: a request counts
+    against the quota from when its answer is there, which uses less of a short window; and where a
+    kept-alive connection turns out to be closed, a read is silently sent again, once, uncounted.
     """
     return lambda account: SessionTransport(account, session, owned=False)

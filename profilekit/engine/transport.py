@@ -62,12 +62,14 @@ class HttpResponse(msgspec.Struct, frozen=True, gc=False):
 class Transport(Protocol):
     """Carries requests of one account to its origin. The only place with I/O."""
 
-    async def exchange(self, request: HttpRequest, deadline: float) -> HttpResponse:
+    async def exchange(self, request: HttpRequest, deadline: float, sent: Callable[[], None]) -> HttpResponse:
         """Send one request once and return the whole answer.
 
         Args:
             request: What to send.
             deadline: When to give up, on the clock of the event loop.
+            sent: To be called when the request leaves, which is when it starts to count against the
+                quota. Where it is not called, the request counts from when its answer is there.
 
         Raises:
             ConnectionFailedError: When no complete answer arrived; ``maybe_applied`` is False only if

@@ -91,7 +91,7 @@ class Account(request.Account, frozen=True, kw_only=True):
         return cls(secret_key=secret_key, api_key=api_key or None, base_url=base_url)
 
 
-class Recommendation(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class Recommendation(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """What Amplitude recommends to one user.
 
     Serve your default experience when ``is_control`` is true, or Amplitude cannot measure anything.
@@ -124,7 +124,7 @@ class Recommendation(msgspec.Struct, frozen=True, gc=False, kw_only=True):
         return (self.items if self.child_ids is None else self.child_ids) or ()
 
 
-class Propensity(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class Propensity(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """How likely a user is to do what a prediction predicts.
 
     Attributes:
@@ -138,7 +138,7 @@ class Propensity(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     prop_type: str | None = None
 
 
-class Profile(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+class Profile(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """One user as Amplitude sees them. Whatever was not asked for, or does not exist, is None.
 
     Attributes:

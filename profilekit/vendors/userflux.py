@@ -81,7 +81,7 @@ class Account(request.Account, frozen=True, kw_only=True):
         return cls(read_key=read_key or None, write_key=write_key or None, base_url=base_url)
 
 
-class Profile(msgspec.Struct, frozen=True, gc=False, kw_only=True, rename="camel"):
+class Profile(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, rename="camel"):
     """One user as UserFlux sees them. Any field may be None.
 
     Attributes:

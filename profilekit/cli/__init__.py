@@ -1,0 +1,5 @@
+"""The command line: ``profilekit demo``, ``get``, ``update``, ``enrich`` and ``simulate``."""
+
+from profilekit.cli.app import run
+
+__all__ = ["run"]

@@ -1,0 +1,135 @@
+"""``profilekit demo``: the main job on a list of users, against the simulator."""
+
+import asyncio
+import csv
+from collections.abc import Callable, Iterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import orjson
+from rich.console import Console
+
+from profilekit.bulk import Table, enrich, open_sink, open_table
+from profilekit.cli.show import Tally, Track, summary, tracked
+from profilekit.client import ProfileClient
+from profilekit.engine.retry import Retry
+from profilekit.outcome import Failed
+from profilekit.rate import Rate
+from profilekit.request import Account, Request
+from profilekit.simulator import Simulator
+from profilekit.vendors import amplitude, userflux
+
+__all__ = ["run_demo"]
+
+# 20 times Amplitude's usual quota, so that nobody has to watch for minutes.
+_QUOTA = Rate(200, per=1)
+_COUNTRIES = ("Australia", "Portugal", "Japan", "Kenya", "Canada")
+
+
+async def run_demo(users: int, directory: Path) -> int:
+    """Write a list, enrich it from both vendors, write back to UserFlux, and say what came of it.
+
+    Args:
+        users: How many users are in the list.
+        directory: Where the files go.
+
+    Returns:
+        The exit status: 0, or 1 if what was written cannot be read back.
+    """
+    console = Console(highlight=False)
+    people = directory / "users.csv"
+    _write_users(people, users)
+    console.print(f"{users} users in {people}")
+    simulator = Simulator(amplitude_rate=_QUOTA, userflux_rate=_QUOTA, latency=0.03, unknown=0.01, failing=0.005)
+    async with simulator:
+        accounts = simulator.accounts()
+        console.print(f"Both vendors simulated at {simulator.amplitude_url}, {_QUOTA.per_second:g} requests a second each")
+        tallies = await _enrich_from_both(accounts, open_table(people), directory)
+        tallies.append(await _write_back(accounts[1], directory))
+        confirmed = await _read_back(accounts[1], directory)
+        seen = simulator.stats()
+    console.print(summary("What came of it", tallies))
+    for vendor, stats in seen.items():
+        console.print(
+            f"{vendor} saw {stats.requests} requests, at most {stats.most_in_window} in any second,"
+            f" and throttled {stats.throttled}"
+        )
+    console.print(f"The first {len(confirmed)} updated users were read back: {sum(confirmed)} show the update")
+    for path in sorted(directory.iterdir()):
+        console.print(f"  {path}", soft_wrap=True)
+    return 0 if all(confirmed) else 1
+
+
+def _write_users(path: Path, users: int) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["user_id", "country"])
+        table.writerows([f"user-{number:05d}", _COUNTRIES[number % len(_COUNTRIES)]] for number in range(users))
+
+
+def _ask_amplitude(user_id: str) -> Request[Any]:
+    return amplitude.GetProfile(
+        user_id, get_amp_props=True, get_cohort_ids=True, get_computations=True, get_recs=True, get_propensity=True
+    )
+
+
+async def _enrich_from_both(accounts: tuple[Account, Account], table: Table, directory: Path) -> list[Tally]:
+    asks: dict[str, Callable[[str], Request[Any]]] = {"amplitude": _ask_amplitude, "userflux": userflux.GetProfile}
+    tallies = [Tally(name, table.rows, account.rate) for name, account in zip(asks, accounts, strict=True)]
+    with tracked(*tallies) as show:
+        async with asyncio.TaskGroup() as group:
+            for account, tally in zip(accounts, tallies, strict=True):
+                path = directory / f"{tally.name}.jsonl"
+                group.create_task(_enrich(account, table, asks[tally.name], path, tally, show))
+    return tallies
+
+
+async def _enrich(  # noqa: PLR0917 - each of them is one thing
+    account: Account, table: Table, ask: Callable[[str], Request[Any]], path: Path, tally: Tally, show: Track
+) -> None:
+    async with ProfileClient(account) as client:
+        with open_sink(path, table.columns) as write:
+            async with aclosing(enrich(client, table, ask)) as rows:
+                async for row in rows:
+                    write(row)
+                    tally.count(row.error)
+                    show(tally)
+        tally.finish(client.stats().sent)
+
+
+def _updates(directory: Path) -> Iterator[userflux.UpdateProfile]:
+    """Yield what Amplitude knows and UserFlux should: the cohorts, and the odds of leaving."""
+    with (directory / "amplitude.jsonl").open("rb") as file:
+        for line in file:
+            row = orjson.loads(line)
+            if profile := row["profile"]:
+                properties = {
+                    "amplitude_cohorts": profile.get("cohort_ids", []),
+                    "churn_propensity": profile.get("propensity"),
+                }
+                yield userflux.UpdateProfile(row["user_id"], properties=properties)
+
+
+async def _write_back(account: Account, directory: Path) -> Tally:
+    tally = Tally("updates", sum(1 for _ in _updates(directory)), account.rate)
+    # Setting the same values twice is the same as once, so a write may be repeated after a 500.
+    async with ProfileClient(account, retry=Retry(repeat_writes=True)) as client:
+        with tracked(tally) as show:
+            async for outcome in client.stream(_updates(directory)):
+                tally.count(outcome.error if isinstance(outcome, Failed) else None)
+                show(tally)
+        tally.finish(client.stats().sent)
+    return tally
+
+
+async def _read_back(account: Account, directory: Path) -> list[bool]:
+    """Say for the first updated users whether UserFlux now shows the update."""
+    updates = [update for update, _ in zip(_updates(directory), range(20), strict=False)]
+    confirmed = []
+    async with ProfileClient(account) as client:
+        for update in updates:
+            profile = await client.send(userflux.GetProfile(update.user_id or ""))
+            shown = profile.properties or {}
+            confirmed.append(all(shown.get(name) == value for name, value in (update.properties or {}).items()))
+    return confirmed

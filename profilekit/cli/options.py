@@ -1,0 +1,98 @@
+"""Command line options out of request classes, so that a new parameter is an option at once."""
+
+import inspect
+import re
+from collections.abc import Callable
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+import click
+import msgspec
+import orjson
+
+from profilekit.request import Request
+
+__all__ = ["given", "json_value", "request_options"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def request_options(request: type[Request[Any]], *, skip: set[str]) -> Callable[[F], F]:
+    """Return a decorator that gives a command an option for each field of a request.
+
+    Args:
+        request: The request; its docstring is the help.
+        skip: The fields that the command takes in another way.
+    """
+    described = _described(request)
+    options = [
+        _option(field.name, _kinds(field.type), described.get(field.name))
+        for field in msgspec.structs.fields(request)
+        if field.name not in skip
+    ]
+
+    def decorate(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def given(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that were given, as arguments of the request."""
+    return {name: value for name, value in values.items() if value not in (None, False, ())}
+
+
+def json_value(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
+    """Read a value from the command line: as JSON where it is JSON, else as text."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+
+
+class _JsonObject(click.ParamType[dict[str, Any]]):
+    name = "json"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - click's form
+        read = json_value(value) if isinstance(value, str) else value
+        if not isinstance(read, dict):
+            self.fail("it is not a JSON object", param, ctx)
+        return read
+
+
+def _option(name: str, kinds: set[Any], description: str | None) -> Callable[[F], F]:
+    flag = f"--{name.replace('_', '-')}"
+    if kinds == {bool}:
+        return click.option(flag, name, is_flag=True, help=description)
+    if bool in kinds:
+        return click.option(f"{flag}/--no-{flag[2:]}", name, default=None, help=description)
+    if tuple in kinds:
+        return click.option(flag, name, multiple=True, help=f"{description} Can be given again.")
+    choices = sorted(kind for kind in kinds if isinstance(kind, str))
+    if choices:
+        return click.option(flag, name, type=click.Choice(choices), help=description)
+    if dict in kinds:
+        return click.option(flag, name, type=_JsonObject(), help=description)
+    return click.option(flag, name, type=int if int in kinds else str, help=description)
+
+
+def _kinds(annotation: Any) -> set[Any]:  # noqa: ANN401 - a type form
+    """Return the classes, and the literals, that a field's type allows besides None."""
+    origin = get_origin(annotation)
+    if origin in {Union, UnionType}:
+        return set().union(*(_kinds(part) for part in get_args(annotation) if part is not NoneType))
+    if origin is Annotated:
+        return _kinds(get_args(annotation)[0])
+    if origin is Literal:
+        return set(get_args(annotation))
+    return {origin or annotation}
+
+
+def _described(request: type[Request[Any]]) -> dict[str, str]:
+    """Return the descriptions in the Args section of a docstring, by name."""
+    doc = inspect.getdoc(request) or ""
+    arguments = doc.partition("Args:\n")[2].partition("\n\n")[0]
+    found = re.findall(r"^ {4}(\w+): (.+(?:\n {6,}.+)*)", arguments, re.MULTILINE)
+    return {name: " ".join(text.replace("``", "").split()) for name, text in found}
