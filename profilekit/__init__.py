@@ -7,9 +7,9 @@ A request is a value, a vendor is a value, and one engine interprets both::
 """
 
 from profilekit import errors
-from profilekit.client import ProfileClient, Stats
-from profilekit.engine.lane import LaneStats
+from profilekit.client import ProfileClient
 from profilekit.engine.retry import Retry
+from profilekit.engine.stats import LaneStats, Stats
 from profilekit.outcome import Failed, Ok, Outcome
 from profilekit.rate import Rate
 from profilekit.request import Account, Endpoint, Request, Vendor

@@ -14,27 +14,23 @@ _VISIBLE_ASCII = re.compile(r"[!-~]+")
 def check_text(text: str) -> None:
     """Refuse text that is blank or that no encoding can carry."""
     if not text or text.isspace():
-        msg = "it is blank: leave it out, or give a value"
-        raise ConfigError(msg)
+        raise ConfigError("it is blank: leave it out, or give a value")
     try:
         text.encode()
     except UnicodeEncodeError:
-        msg = "it holds half a character (a lone surrogate), which cannot be sent"
-        raise ConfigError(msg) from None
+        raise ConfigError("it holds half a character (a lone surrogate), which cannot be sent") from None
 
 
 def check_count(where: str, count: object) -> None:
     """Refuse what is not a whole number from 1."""
     if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        msg = f"{where} must be an int of at least 1, got {count!r}"
-        raise ConfigError(msg)
+        raise ConfigError(f"{where} must be an int of at least 1, got {count!r}")
 
 
 def check_seconds(where: str, seconds: object) -> None:
     """Refuse what is not a positive number of seconds; infinity is one."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
-        msg = f"{where} must be a positive number of seconds, got {seconds!r}"
-        raise ConfigError(msg)
+        raise ConfigError(f"{where} must be a positive number of seconds, got {seconds!r}")
 
 
 def check_key(where: str, key: object) -> None:
@@ -42,19 +38,16 @@ def check_key(where: str, key: object) -> None:
     if key is None:
         return
     if not isinstance(key, str) or not _VISIBLE_ASCII.fullmatch(key):
-        msg = f"{where} must be text without spaces or control characters, as the vendor shows it"
-        raise ConfigError(msg)
+        raise ConfigError(f"{where} must be text without spaces or control characters")
 
 
 def check_base_url(where: str, url: object, *, allow_http: bool) -> None:
     """Refuse a URL that could send keys astray."""
     if not isinstance(url, str) or not _VISIBLE_ASCII.fullmatch(url):
-        msg = f"{where} must be a URL such as https://host or https://host/prefix"
-        raise ConfigError(msg)
+        raise ConfigError(f"{where} must be a URL such as https://host or https://host/prefix")
     reason = _why_not(url, allow_http=allow_http)
     if reason:
-        msg = f"{where} {reason}"
-        raise ConfigError(msg)
+        raise ConfigError(f"{where} {reason}")
 
 
 def _why_not(url: str, *, allow_http: bool) -> str | None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-from collections import Counter
 from collections.abc import AsyncIterable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
@@ -13,26 +12,21 @@ from profilekit.checks import check_count, check_seconds
 from profilekit.engine import session as sessions
 from profilekit.engine import wire
 from profilekit.engine.fanout import Stream
-from profilekit.engine.lane import Lane, LaneStats
+from profilekit.engine.lane import Lane
 from profilekit.engine.retry import Retry
+from profilekit.engine.stats import Stats, together
 from profilekit.engine.transport import TransportFactory
 from profilekit.errors import ClientClosedError, ConfigError, RequestError
 from profilekit.outcome import Failed, Ok, Outcome
 from profilekit.request import Account, Request
 from profilekit.vendors import amplitude, userflux
 
-__all__ = ["ProfileClient", "Stats"]
+__all__ = ["ProfileClient"]
 
 R = TypeVar("R")
 T = TypeVar("T")
 
 _RETRY = Retry()
-
-
-class Stats(LaneStats, frozen=True):
-    """What a client has done so far: the sums over its accounts, and each by its vendor's name."""
-
-    vendors: dict[str, LaneStats]
 
 
 class ProfileClient:
@@ -64,8 +58,7 @@ class ProfileClient:
         """Take the accounts; connections are made when requests are sent."""
         check_seconds("ProfileClient: timeout", timeout)
         if session is not None and transport is not None:
-            msg = "ProfileClient: give session or transport, not both"
-            raise ConfigError(msg)
+            raise ConfigError("ProfileClient: give session or transport, not both")
         self._accounts = _by_vendor(accounts)
         self._timeout = timeout
         self._retry = retry
@@ -96,8 +89,9 @@ class ProfileClient:
         found = [vendor.Account.from_env(environ) for vendor in (amplitude, userflux)]
         accounts = [account for account in found if account is not None]
         if not accounts:
-            msg = "no keys in the environment: set AMPLITUDE_SECRET_KEY, USERFLUX_READ_KEY or USERFLUX_WRITE_KEY"
-            raise ConfigError(msg)
+            raise ConfigError(
+                "no keys in the environment: AMPLITUDE_SECRET_KEY, USERFLUX_READ_KEY, USERFLUX_WRITE_KEY"
+            )
         return cls(*accounts, timeout=timeout, retry=retry)
 
     # ---- life ----------------------------------------------------------------------------------
@@ -105,8 +99,7 @@ class ProfileClient:
     async def __aenter__(self) -> Self:
         """Open the client on the running event loop."""
         if self._loop is not None:
-            msg = "a client can be opened once: make a new one"
-            raise ClientClosedError(msg)
+            raise ClientClosedError("a client can be opened once: make a new one")
         self._loop = asyncio.get_running_loop()
         for name, account in self._accounts.items():
             self._lanes[name] = Lane(account, self._transport(account), self._retry)
@@ -216,8 +209,9 @@ class ProfileClient:
             window = sum(account.max_in_flight for account in self._accounts.values())
         check_count("stream: window", window)
         if not isinstance(requests, Iterable | AsyncIterable):
-            msg = f"stream: requests must be an iterable of requests, got {type(requests).__name__}"
-            raise ConfigError(msg)
+            raise ConfigError(
+                f"stream: requests must be an iterable of requests, got {type(requests).__name__}"
+            )
 
         async def work(request: Request[Any]) -> Outcome[Any]:
             return await self._outcome(request, into)
@@ -226,7 +220,11 @@ class ProfileClient:
 
     @overload
     async def send_all(
-        self, requests: Iterable[Request[R]] | AsyncIterable[Request[R]], *, window: int | None = None, into: None = None
+        self,
+        requests: Iterable[Request[R]] | AsyncIterable[Request[R]],
+        *,
+        window: int | None = None,
+        into: None = None,
     ) -> list[Outcome[R]]: ...
     @overload
     async def send_all(
@@ -269,40 +267,30 @@ class ProfileClient:
     def _lane_of(self, request: Request[Any]) -> Lane:
         self._check_open()
         if not isinstance(request, Request):
-            msg = f"{type(request).__name__} is not a request: make one, such as amplitude.GetProfile(user_id)"
-            raise ConfigError(msg)
+            raise ConfigError(
+                f"{type(request).__name__} is not a request: make one, such as amplitude.GetProfile(user_id)"
+            )
         name = request.endpoint.vendor.name
         lane = self._lanes.get(name)
         if lane is None:
-            msg = f"the client has no account for {name}: pass one to ProfileClient(...)"
-            raise ConfigError(msg)
+            raise ConfigError(f"the client has no account for {name}: pass one to ProfileClient(...)")
         return lane
 
     def _check_open(self) -> None:
         if self._closed or self._loop is None:
-            msg = "the client was closed" if self._closed else "open the client first: async with ProfileClient(...) as client"
-            raise ClientClosedError(msg)
+            raise ClientClosedError(
+                "the client was closed"
+                if self._closed
+                else "open the client first: async with ProfileClient(...) as client"
+            )
         if asyncio.get_running_loop() is not self._loop:
-            msg = "the client was opened on another event loop: open one on each"
-            raise ClientClosedError(msg)
+            raise ClientClosedError("the client was opened on another event loop: open one on each")
 
     # ---- what it did ---------------------------------------------------------------------------
 
     def stats(self) -> Stats:
         """Return a snapshot of what the client has done so far."""
-        lanes = {name: lane.stats() for name, lane in self._lanes.items()}
-        failed: Counter[str] = Counter()
-        for lane in lanes.values():
-            failed.update(lane.failed)
-        return Stats(
-            sent=sum(lane.sent for lane in lanes.values()),
-            succeeded=sum(lane.succeeded for lane in lanes.values()),
-            failed=dict(failed),
-            retries=sum(lane.retries for lane in lanes.values()),
-            permits_waited=sum(lane.permits_waited for lane in lanes.values()),
-            in_flight=sum(lane.in_flight for lane in lanes.values()),
-            vendors=lanes,
-        )
+        return together({name: lane.stats() for name, lane in self._lanes.items()})
 
     def __repr__(self) -> str:
         """Show the vendors, and whether it is open."""
@@ -315,14 +303,11 @@ def _by_vendor(accounts: tuple[Account, ...]) -> dict[str, Account]:
     found: dict[str, Account] = {}
     for account in accounts:
         if not isinstance(account, Account):
-            msg = f"ProfileClient: {type(account).__name__} is not an account"
-            raise ConfigError(msg)
+            raise ConfigError(f"ProfileClient: {type(account).__name__} is not an account")
         name = account.vendor.name
         if name in found:
-            msg = f"ProfileClient: two accounts for {name}; a request could not tell them apart: open two clients"
-            raise ConfigError(msg)
+            raise ConfigError(f"ProfileClient: two accounts for {name}: open a client for each")
         found[name] = account
     if not found:
-        msg = "ProfileClient: give at least one account"
-        raise ConfigError(msg)
+        raise ConfigError("ProfileClient: give at least one account")
     return found

@@ -30,7 +30,7 @@ def dumps(value: object) -> bytes:
     raise ConfigError(reason)
 
 
-def snapshot(value: object) -> Any:  # noqa: ANN401 - whatever JSON holds
+def snapshot(value: object) -> Any:
     """Return the value as it will arrive: a copy in plain JSON types, free of the caller's objects.
 
     Raises:
@@ -46,8 +46,7 @@ def _plain(value: object) -> object:
     # NumPy arrays that orjson leaves aside (not contiguous, other dtypes), without importing NumPy.
     if hasattr(value, "tolist"):
         return value.tolist()
-    msg = f"{type(value).__name__} cannot be written as JSON"
-    raise TypeError(msg)
+    raise TypeError(f"{type(value).__name__} cannot be written as JSON")
 
 
 def _has_nan(value: object) -> bool:
@@ -66,5 +65,3 @@ def _open(value: object) -> object:
     if isinstance(value, msgspec.Struct) or hasattr(value, "tolist"):
         return _plain(value)
     return getattr(value, "value", None)
-
-

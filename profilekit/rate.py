@@ -29,11 +29,9 @@ class Rate(msgspec.Struct, frozen=True):
         """Refuse what is not a rate."""
         requests, per = self.requests, self.per
         if isinstance(requests, bool) or not isinstance(requests, int) or requests < 1:
-            msg = f"Rate: requests must be an int of at least 1, got {requests!r}"
-            raise ConfigError(msg)
+            raise ConfigError(f"Rate: requests must be an int of at least 1, got {requests!r}")
         if isinstance(per, bool) or not isinstance(per, int | float) or not 0 < per < math.inf:
-            msg = f"Rate: per must be a positive number of seconds, got {per!r}"
-            raise ConfigError(msg)
+            raise ConfigError(f"Rate: per must be a positive number of seconds, got {per!r}")
 
     @property
     def per_second(self) -> float:
@@ -52,8 +50,7 @@ class Rate(msgspec.Struct, frozen=True):
         try:
             return cls(int(requests), units.get(per) or float(per.removesuffix("s")))
         except ValueError as error:
-            msg = f"{text!r} is not a rate: write requests/seconds, for example 600/60"
-            raise ConfigError(msg) from error
+            raise ConfigError(f"{text!r} is not a rate: write requests/seconds, such as 600/60") from error
 
     def __str__(self) -> str:
         """Return the form that ``parse`` reads."""

@@ -24,7 +24,7 @@ R_co = TypeVar("R_co", covariant=True)
 _NOT_IDS = frozenset({"null", "undefined"})
 
 
-def _no_verdict(status: int, body: bytes) -> None:  # noqa: ARG001 - the form of Vendor.classify
+def _no_verdict(status: int, body: bytes) -> None:
     """Leave the verdict to the status."""
 
 
@@ -97,8 +97,7 @@ class Request(msgspec.Struct, Generic[R_co], frozen=True):
                 try:
                     settled = _settle(value, kind)
                 except (msgspec.ValidationError, ConfigError) as error:
-                    msg = f"{title(self)}: {name}: {error}"
-                    raise ConfigError(msg) from None
+                    raise ConfigError(f"{title(self)}: {name}: {error}") from None
                 if settled is not value:
                     msgspec.structs.force_setattr(self, name, settled)
         _check_ids(self)
@@ -110,7 +109,7 @@ class Request(msgspec.Struct, Generic[R_co], frozen=True):
 
 
 @cache
-def result_type(request: type[Request[Any]]) -> Any:  # noqa: ANN401 - a type form
+def result_type(request: type[Request[Any]]) -> Any:
     """Return the type of a request's answer: the ``R`` of the ``Request[R]`` it subclasses.
 
     Raises:
@@ -121,8 +120,7 @@ def result_type(request: type[Request[Any]]) -> Any:  # noqa: ANN401 - a type fo
             arguments = get_args(generic)
             if arguments and not isinstance(arguments[0], TypeVar):
                 return arguments[0]
-    msg = f"{request.__name__} does not name its answer: subclass Request[...]"
-    raise ConfigError(msg)
+    raise ConfigError(f"{request.__name__} does not name its answer: subclass Request[...]")
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -156,8 +154,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         check_base_url(f"{name}: base_url", self.base_url, allow_http=self.allow_http)
         msgspec.structs.force_setattr(self, "base_url", self.base_url.rstrip("/"))
         if not isinstance(self.rate, Rate):
-            msg = f"{name}: rate must be a Rate, for example Rate(600, per=60)"
-            raise ConfigError(msg)
+            raise ConfigError(f"{name}: rate must be a Rate, for example Rate(600, per=60)")
         check_count(f"{name}: max_in_flight", self.max_in_flight)
         for key in self._key_names():
             check_key(f"{name}: {key}", getattr(self, key))
@@ -168,8 +165,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ConfigError: When this account holds no key for it.
         """
-        msg = f"{type(self).__name__} does not define headers() for {endpoint.path}"
-        raise ConfigError(msg)
+        raise ConfigError(f"{type(self).__name__} does not define headers() for {endpoint.path}")
 
     def secrets(self) -> tuple[str, ...]:
         """Return every key that this account holds, for blotting out."""
@@ -207,7 +203,7 @@ def _fields(request: type[Request[Any]]) -> tuple[tuple[str, object, Any], ...]:
     return tuple((field.name, field.default, field.type) for field in msgspec.structs.fields(request))
 
 
-def _settle(value: object, kind: Any) -> Any:  # noqa: ANN401 - a type form, and a field
+def _settle(value: object, kind: Any) -> Any:
     """Return the value as the field's type has it: several values as a tuple, JSON as a copy."""
     if isinstance(value, Mapping):
         value = jsontext.snapshot(dict(value))
@@ -221,26 +217,23 @@ def _settle(value: object, kind: Any) -> Any:  # noqa: ANN401 - a type form, and
 
 def _check_several(values: tuple[object, ...]) -> None:
     if not values:
-        msg = "names nothing: leave it out, or give at least one"
-        raise ConfigError(msg)
+        raise ConfigError("names nothing: leave it out, or give at least one")
     for value in values:
         check_text(str(value))
         if "," in str(value):
-            msg = "several values travel joined with commas, so none may hold one"
-            raise ConfigError(msg)
+            raise ConfigError("several values travel joined with commas, so none may hold one")
 
 
 def _check_ids(request: Request[Any]) -> None:
     endpoint = request.endpoint
     given = [name for name in endpoint.ids if getattr(request, name) is not None]
     if endpoint.ids and not given:
-        msg = f"{title(request)}: give {' or '.join(endpoint.ids)}"
-        raise ConfigError(msg)
+        raise ConfigError(f"{title(request)}: give {' or '.join(endpoint.ids)}")
     for name in given:
         if getattr(request, name) in _NOT_IDS:
-            msg = f"{title(request)}: {name} is the text {getattr(request, name)!r}: an id got lost on the way here"
-            raise ConfigError(msg)
+            raise ConfigError(
+                f"{title(request)}: {name} is {getattr(request, name)!r}: an id got lost on the way here"
+            )
     for name in endpoint.path_fields:
         if getattr(request, name) in {".", ".."}:
-            msg = f"{title(request)}: {name} cannot be '.' or '..': it would name another path"
-            raise ConfigError(msg)
+            raise ConfigError(f"{title(request)}: {name} cannot be '.' or '..': it would name another path")

@@ -68,11 +68,9 @@ class Table:
             with self._path.open(encoding="utf-8-sig", newline="") as file:
                 yield from self._reader(file, self._id_column)
         except UnicodeDecodeError as error:
-            msg = f"{self._path} is not UTF-8: {error.reason}"
-            raise ConfigError(msg) from None
+            raise ConfigError(f"{self._path} is not UTF-8: {error.reason}") from None
         except OSError as error:
-            msg = f"cannot read {self._path}: {error.strerror}"
-            raise ConfigError(msg) from None
+            raise ConfigError(f"cannot read {self._path}: {error.strerror}") from None
 
 
 def open_table(path: Path, id_column: str = "user_id") -> Table:
@@ -94,8 +92,7 @@ def _sniff(path: Path, id_column: str) -> _Reader:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             first = next((line.strip() for line in file if line.strip()), "")
     except OSError as error:
-        msg = f"cannot read {path}: {error.strerror}"
-        raise ConfigError(msg) from None
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     if first.startswith("{"):
         return _read_jsonl
     header = next(csv.reader([first]), [])
@@ -106,11 +103,9 @@ def _read_csv(file: TextIO, id_column: str) -> Iterator[Row]:
     records = csv.reader(file, strict=True)
     header = next(records, [])
     if id_column not in header:
-        msg = f"there is no column {id_column!r}; the columns are: {', '.join(header) or 'none'}"
-        raise ConfigError(msg)
+        raise ConfigError(f"there is no column {id_column!r}; the columns are: {', '.join(header) or 'none'}")
     if len(set(header)) < len(header):
-        msg = "two columns have the same name: rename one"
-        raise ConfigError(msg)
+        raise ConfigError("two columns have the same name: rename one")
     while True:
         try:
             record = next(records, None)

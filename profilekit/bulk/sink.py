@@ -39,13 +39,11 @@ def open_sink(path: Path, columns: Sequence[str], *, prefix: str = "") -> Iterat
     """
     make = _BY_SUFFIX.get(path.suffix.lower())
     if make is None:
-        msg = f"{path}: the output is .jsonl or .csv"
-        raise ConfigError(msg)
+        raise ConfigError(f"{path}: the output is .jsonl or .csv")
     added = tuple(prefix + name for name in _ADDED)
     taken = sorted(set(added) & set(columns))
     if taken:
-        msg = f"the input already has a column {taken[0]!r}: give the new ones a prefix"
-        raise ConfigError(msg)
+        raise ConfigError(f"the input already has a column {taken[0]!r}: give the new ones a prefix")
     with _whole(path) as file:
         yield make(file, columns, added)
 
@@ -57,8 +55,7 @@ def _whole(path: Path) -> Iterator[TextIO]:
     try:
         file = part.open("x", encoding="utf-8", newline="")
     except OSError as error:
-        msg = f"cannot write to {path.parent}: {error.strerror}"
-        raise ConfigError(msg) from None
+        raise ConfigError(f"cannot write to {path.parent}: {error.strerror}") from None
     try:
         with file:
             yield file
@@ -76,7 +73,9 @@ def _jsonl(file: TextIO, _: Sequence[str], added: tuple[str, ...]) -> Sink:
     def write(enriched: Enriched) -> None:
         record = {
             **enriched.row.fields,
-            profile: None if enriched.profile is None else orjson.Fragment(msgspec.json.encode(enriched.profile)),
+            profile: None
+            if enriched.profile is None
+            else orjson.Fragment(msgspec.json.encode(enriched.profile)),
             error: _error_record(enriched.error),
         }
         file.write(orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE).decode())

@@ -3,15 +3,15 @@
 import asyncio
 import csv
 from collections.abc import Callable, Iterator
-from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
 import orjson
 from rich.console import Console
 
-from profilekit.bulk import Table, enrich, open_sink, open_table
-from profilekit.cli.show import Tally, Track, summary, tracked
+from profilekit.bulk import Table, open_table
+from profilekit.cli.lists import enrich_into
+from profilekit.cli.show import Tally, summary, tracked
 from profilekit.client import ProfileClient
 from profilekit.engine.retry import Retry
 from profilekit.outcome import Failed
@@ -41,10 +41,14 @@ async def run_demo(users: int, directory: Path) -> int:
     people = directory / "users.csv"
     _write_users(people, users)
     console.print(f"{users} users in {people}")
-    simulator = Simulator(amplitude_rate=_QUOTA, userflux_rate=_QUOTA, latency=0.03, unknown=0.01, failing=0.005)
+    simulator = Simulator(
+        amplitude_rate=_QUOTA, userflux_rate=_QUOTA, latency=0.03, unknown=0.01, failing=0.005
+    )
     async with simulator:
         accounts = simulator.accounts()
-        console.print(f"Both vendors simulated at {simulator.amplitude_url}, {_QUOTA.per_second:g} requests a second each")
+        console.print(
+            f"Simulating both vendors at {simulator.amplitude_url}, quota {_QUOTA.requests} requests a second"
+        )
         tallies = await _enrich_from_both(accounts, open_table(people), directory)
         tallies.append(await _write_back(accounts[1], directory))
         confirmed = await _read_back(accounts[1], directory)
@@ -55,9 +59,11 @@ async def run_demo(users: int, directory: Path) -> int:
             f"{vendor} saw {stats.requests} requests, at most {stats.most_in_window} in any second,"
             f" and throttled {stats.throttled}"
         )
-    console.print(f"The first {len(confirmed)} updated users were read back: {sum(confirmed)} show the update")
-    for path in sorted(directory.iterdir()):
-        console.print(f"  {path}", soft_wrap=True)
+    console.print(
+        f"The first {len(confirmed)} updated users were read back: {sum(confirmed)} show the update"
+    )
+    for name in ("users.csv", "amplitude.jsonl", "userflux.jsonl"):
+        console.print(f"  {directory / name}", soft_wrap=True)
     return 0 if all(confirmed) else 1
 
 
@@ -65,37 +71,35 @@ def _write_users(path: Path, users: int) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(["user_id", "country"])
-        table.writerows([f"user-{number:05d}", _COUNTRIES[number % len(_COUNTRIES)]] for number in range(users))
+        table.writerows(
+            [f"user-{number:05d}", _COUNTRIES[number % len(_COUNTRIES)]] for number in range(users)
+        )
 
 
 def _ask_amplitude(user_id: str) -> Request[Any]:
     return amplitude.GetProfile(
-        user_id, get_amp_props=True, get_cohort_ids=True, get_computations=True, get_recs=True, get_propensity=True
+        user_id,
+        get_amp_props=True,
+        get_cohort_ids=True,
+        get_computations=True,
+        get_recs=True,
+        get_propensity=True,
     )
 
 
 async def _enrich_from_both(accounts: tuple[Account, Account], table: Table, directory: Path) -> list[Tally]:
-    asks: dict[str, Callable[[str], Request[Any]]] = {"amplitude": _ask_amplitude, "userflux": userflux.GetProfile}
+    asks: dict[str, Callable[[str], Request[Any]]] = {
+        "amplitude": _ask_amplitude,
+        "userflux": userflux.GetProfile,
+    }
     tallies = [Tally(name, table.rows, account.rate) for name, account in zip(asks, accounts, strict=True)]
     with tracked(*tallies) as show:
         async with asyncio.TaskGroup() as group:
             for account, tally in zip(accounts, tallies, strict=True):
                 path = directory / f"{tally.name}.jsonl"
-                group.create_task(_enrich(account, table, asks[tally.name], path, tally, show))
+                job = enrich_into(path, account, table, asks[tally.name], tally=tally, show=show)
+                group.create_task(job)
     return tallies
-
-
-async def _enrich(  # noqa: PLR0917 - each of them is one thing
-    account: Account, table: Table, ask: Callable[[str], Request[Any]], path: Path, tally: Tally, show: Track
-) -> None:
-    async with ProfileClient(account) as client:
-        with open_sink(path, table.columns) as write:
-            async with aclosing(enrich(client, table, ask)) as rows:
-                async for row in rows:
-                    write(row)
-                    tally.count(row.error)
-                    show(tally)
-        tally.finish(client.stats().sent)
 
 
 def _updates(directory: Path) -> Iterator[userflux.UpdateProfile]:
@@ -131,5 +135,7 @@ async def _read_back(account: Account, directory: Path) -> list[bool]:
         for update in updates:
             profile = await client.send(userflux.GetProfile(update.user_id or ""))
             shown = profile.properties or {}
-            confirmed.append(all(shown.get(name) == value for name, value in (update.properties or {}).items()))
+            confirmed.append(
+                all(shown.get(name) == value for name, value in (update.properties or {}).items())
+            )
     return confirmed

@@ -10,9 +10,11 @@ import click
 import msgspec
 import orjson
 
+from profilekit.errors import ConfigError
+from profilekit.rate import Rate
 from profilekit.request import Request
 
-__all__ = ["given", "json_value", "request_options"]
+__all__ = ["RateType", "given", "json_value", "request_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -44,7 +46,7 @@ def given(values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value not in (None, False, ())}
 
 
-def json_value(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
+def json_value(text: str) -> Any:
     """Read a value from the command line: as JSON where it is JSON, else as text."""
     try:
         return orjson.loads(text)
@@ -52,10 +54,23 @@ def json_value(text: str) -> Any:  # noqa: ANN401 - whatever JSON holds
         return text
 
 
+class RateType(click.ParamType[Rate]):
+    """A quota, such as 600/60."""
+
+    name = "requests/seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Rate:
+        """Read the quota."""
+        try:
+            return value if isinstance(value, Rate) else Rate.parse(value)
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)
+
+
 class _JsonObject(click.ParamType[dict[str, Any]]):
     name = "json"
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ANN401 - click's form
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         read = json_value(value) if isinstance(value, str) else value
         if not isinstance(read, dict):
             self.fail("it is not a JSON object", param, ctx)
@@ -78,7 +93,7 @@ def _option(name: str, kinds: set[Any], description: str | None) -> Callable[[F]
     return click.option(flag, name, type=int if int in kinds else str, help=description)
 
 
-def _kinds(annotation: Any) -> set[Any]:  # noqa: ANN401 - a type form
+def _kinds(annotation: Any) -> set[Any]:
     """Return the classes, and the literals, that a field's type allows besides None."""
     origin = get_origin(annotation)
     if origin in {Union, UnionType}:

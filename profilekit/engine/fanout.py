@@ -105,8 +105,7 @@ class _Crew(Generic[In, Out]):
             if not self._workers:
                 raise self._failure or StopAsyncIteration
             if self._ready is not None:
-                msg = "a stream can be read by one task at a time"
-                raise RuntimeError(msg)
+                raise RuntimeError("a stream can be read by one task at a time")
             self._ready = asyncio.get_running_loop().create_future()
             try:
                 await self._ready

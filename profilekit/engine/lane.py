@@ -6,40 +6,25 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeAlias
 
-import msgspec
-
 from profilekit.engine import wire
 from profilekit.engine.limiter import Limiter, Permit
 from profilekit.engine.retry import Retry, back_off, may_repeat
+from profilekit.engine.stats import LaneStats
 from profilekit.engine.transport import HttpRequest, HttpResponse, Transport
 from profilekit.engine.wire import Decoder
-from profilekit.errors import ProfileKitError, RequestError, RequestTimeoutError, ThrottledError, TransportError
+from profilekit.errors import (
+    ProfileKitError,
+    RequestError,
+    RequestTimeoutError,
+    ThrottledError,
+    TransportError,
+)
 from profilekit.request import Account, Request
 
-__all__ = ["Lane", "LaneStats"]
+__all__ = ["Lane"]
 
 # Takes a permit, and sets the deadline of the attempt that it is for.
 _Admit: TypeAlias = Callable[[], Awaitable[tuple[Permit, float]]]
-
-
-class LaneStats(msgspec.Struct, frozen=True):
-    """What one account has done so far.
-
-    Attributes:
-        sent: Requests sent to the vendor, retries included.
-        succeeded: Requests that ended in a value.
-        failed: Requests that ended in an error, by the name of its class.
-        retries: Times that a request was sent again.
-        permits_waited: Permits that were not there at once.
-        in_flight: Requests with the vendor right now.
-    """
-
-    sent: int
-    succeeded: int
-    failed: dict[str, int]
-    retries: int
-    permits_waited: int
-    in_flight: int
 
 
 class Lane:
@@ -51,11 +36,11 @@ class Lane:
         self._transport = transport
         self._retry = retry
         self._limiter = Limiter(account.rate, account.max_in_flight)
-        self._random = random.Random()  # noqa: S311 - jitter
+        self._random = random.Random()
         self._sent = self._succeeded = self._retries = 0
         self._failed: Counter[str] = Counter()
 
-    async def send(self, request: Request[Any], decoder: Decoder | None, timeout: float) -> Any:  # noqa: ANN401, ASYNC109 - the decoder's type; a bound on all of several awaits
+    async def send(self, request: Request[Any], decoder: Decoder | None, timeout: float) -> Any:
         """Send a request somebody waits for: ``timeout`` bounds everything, the permits included.
 
         Raises:
@@ -68,7 +53,7 @@ class Lane:
 
         return await self._run(request, decoder, admit)
 
-    async def send_in_turn(self, request: Request[Any], decoder: Decoder | None, timeout: float) -> Any:  # noqa: ANN401, ASYNC109 - as above
+    async def send_in_turn(self, request: Request[Any], decoder: Decoder | None, timeout: float) -> Any:
         """Send a request of a list: however long the quota takes, ``timeout`` bounds what follows a permit.
 
         Raises:
@@ -81,7 +66,7 @@ class Lane:
 
         return await self._run(request, decoder, admit)
 
-    async def _run(self, request: Request[Any], decoder: Decoder | None, admit: _Admit) -> Any:  # noqa: ANN401 - as above
+    async def _run(self, request: Request[Any], decoder: Decoder | None, admit: _Admit) -> Any:
         try:
             value = await self._until_settled(request, decoder, admit)
         except ProfileKitError as error:
@@ -90,7 +75,7 @@ class Lane:
         self._succeeded += 1
         return value
 
-    async def _until_settled(self, request: Request[Any], decoder: Decoder | None, admit: _Admit) -> Any:  # noqa: ANN401 - as above
+    async def _until_settled(self, request: Request[Any], decoder: Decoder | None, admit: _Admit) -> Any:
         http = wire.build(request, self.account)
         error: RequestError | None = None
         attempts = 0

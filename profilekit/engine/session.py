@@ -52,8 +52,7 @@ class SessionTransport:
     async def exchange(self, request: HttpRequest, deadline: float, sent: Callable[[], None]) -> HttpResponse:
         """Send one request once; see ``Transport.exchange``."""
         if self._session.closed:
-            msg = "the aiohttp session was closed"
-            raise ClientClosedError(msg)
+            raise ClientClosedError("the aiohttp session was closed")
         failure: ConnectionFailedError | RequestTimeoutError
         try:
             async with asyncio.timeout_at(deadline) as scope:
@@ -104,7 +103,9 @@ async def _read(response: aiohttp.ClientResponse) -> bytes:
 def _describe(error: Exception) -> str:
     """Say what broke, without the URL and the headers that aiohttp's own texts hold."""
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return f"{error.host}:{error.port} has a certificate that cannot be trusted: {error.certificate_error}"
+        return (
+            f"{error.host}:{error.port} has a certificate that cannot be trusted: {error.certificate_error}"
+        )
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"cannot connect to {error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
     if isinstance(error, _LostError):

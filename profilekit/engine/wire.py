@@ -47,7 +47,10 @@ class _Plan(msgspec.Struct, frozen=True):
 @cache
 def _plan(request: type[Request[Any]]) -> _Plan:
     endpoint = request.endpoint
-    known = {field.name: (field.name, field.encode_name, field.default) for field in msgspec.structs.fields(request)}
+    known = {
+        field.name: (field.name, field.encode_name, field.default)
+        for field in msgspec.structs.fields(request)
+    }
     return _Plan(
         path=tuple(re.split(r"{\w+}", endpoint.path)),
         path_fields=endpoint.path_fields,
@@ -111,7 +114,7 @@ class Decoder:
 
     __slots__ = ("_decode", "kind", "unwrap")
 
-    def __init__(self, kind: Any, unwrap: str | None) -> None:  # noqa: ANN401 - a type form
+    def __init__(self, kind: Any, unwrap: str | None) -> None:
         """Build the decoder.
 
         Raises:
@@ -122,29 +125,30 @@ class Decoder:
         try:
             self._decode = msgspec.json.Decoder(kind if unwrap is None else _wrapped(kind, unwrap)).decode
         except (TypeError, NotImplementedError) as error:
-            msg = f"{kind!r} cannot be decoded into: {error}"
-            raise ConfigError(msg) from None
+            raise ConfigError(f"{kind!r} cannot be decoded into: {error}") from None
 
-    def decode(self, body: bytes) -> Any:  # noqa: ANN401 - the caller's type
+    def decode(self, body: bytes) -> Any:
         """Return the value, or UNSET when the wrapping key is missing or null."""
         if self.unwrap is None:
             return self._decode(body)
         value = self._decode(body).value
         return msgspec.UNSET if value is None else value
 
-    def empty(self) -> Any:  # noqa: ANN401 - the caller's type
+    def empty(self) -> Any:
         """Return the value of an answer that holds nothing."""
         return msgspec.json.decode(b"{}", type=self.kind)
 
 
-def _wrapped(kind: Any, key: str) -> type[msgspec.Struct]:  # noqa: ANN401 - a type form
+def _wrapped(kind: Any, key: str) -> type[msgspec.Struct]:
     # Raw takes null as it is, and cannot stand in a union.
     allowed = kind if kind is msgspec.Raw else kind | None
-    return msgspec.defstruct("Answer", [("value", allowed, msgspec.field(name=key, default=msgspec.UNSET))], gc=False)
+    return msgspec.defstruct(
+        "Answer", [("value", allowed, msgspec.field(name=key, default=msgspec.UNSET))], gc=False
+    )
 
 
 @lru_cache(maxsize=256)
-def decoder_for(request: type[Request[Any]], into: Any = None) -> Decoder | None:  # noqa: ANN401 - a type form
+def decoder_for(request: type[Request[Any]], into: Any = None) -> Decoder | None:
     """Return the decoder of a request's answer, or None when it has no answer.
 
     Args:
@@ -157,8 +161,7 @@ def decoder_for(request: type[Request[Any]], into: Any = None) -> Decoder | None
     kind = result_type(request)
     if kind is None or kind is type(None):
         if into is not None:
-            msg = f"{request.__name__} has no answer that could be decoded into {into!r}"
-            raise ConfigError(msg)
+            raise ConfigError(f"{request.__name__} has no answer that could be decoded into {into!r}")
         return None
     return Decoder(kind if into is None else into, request.endpoint.unwrap)
 
@@ -168,14 +171,14 @@ def parse(
     response: HttpResponse,
     decoder: Decoder | None,
     account: Account,
-) -> Any:  # noqa: ANN401 - whatever the decoder makes
+) -> Any:
     """Return the value of a success.
 
     Raises:
         StatusError: Of the class that the vendor, or else the status, says.
         DecodeError: When a success has the wrong shape.
     """
-    if not 200 <= response.status < 300:  # noqa: PLR2004
+    if not 200 <= response.status < 300:
         raise _status_error(request, response, account)
     if decoder is None:
         return None
@@ -196,7 +199,8 @@ def parse(
 def _status_error(request: Request[Any], response: HttpResponse, account: Account) -> StatusError:
     status, vendor = response.status, request.endpoint.vendor
     kind = vendor.classify(status, response.body) or _class_of(status)
-    body = _blot(response.body[:_BODY_SHOWN].decode("utf-8", "replace"), request, account)
+    # Blotted out before it is cut, so that no half of a key is left at the end.
+    body = _blot(response.body[: 2 * _BODY_SHOWN].decode("utf-8", "replace"), request, account)[:_BODY_SHOWN]
     shown = " ".join(body.split())[:_MESSAGE_SHOWN] or "an empty body"
     message = f"{title(request)}: the vendor answered {status}: {shown!a}{_hint(status, response.body)}"
     error = kind(message, status=status, body=body)
@@ -207,28 +211,33 @@ def _status_error(request: Request[Any], response: HttpResponse, account: Accoun
 def _class_of(status: int) -> type[StatusError]:
     if status in _BY_STATUS:
         return _BY_STATUS[status]
-    if 400 <= status < 500:  # noqa: PLR2004
+    if 400 <= status < 500:
         return errors.InvalidRequestError
-    if status >= 500:  # noqa: PLR2004
+    if status >= 500:
         return errors.VendorUnavailableError
     return StatusError
 
 
 def _hint(status: int, body: bytes) -> str:
-    if 300 <= status < 400:  # noqa: PLR2004
+    if 300 <= status < 400:
         return " (redirects are not followed: is base_url https, and the right host?)"
-    if status == 404 and not body:  # noqa: PLR2004
+    if status == 404 and not body:
         return " (an unknown user, or a wrong path in base_url)"
     return ""
 
 
-def _decode_error(request: Request[Any], response: HttpResponse, reason: str, account: Account) -> DecodeError:
+def _decode_error(
+    request: Request[Any], response: HttpResponse, reason: str, account: Account
+) -> DecodeError:
     found = re.search(r" - at `(?:key in )?(.+)`$", reason)
-    path = found[1] if found else "$"
-    said = _blot(reason[: found.start()] if found else reason, request, account)
+    path = _blot(found[1], request, account) if found else "$"
+    said = reason[: found.start()] if found else reason
     content_type = response.headers.get("content-type", "no content type")
-    message = f"{title(request)}: a {response.status} of {len(response.body)} bytes, {content_type[:80]!a}, has the wrong shape at {path}: {said}"
-    return DecodeError(message, path=path)
+    got = f"{response.status}, {len(response.body)} bytes, {_blot(content_type, request, account)[:80]!a}"
+    said = _blot(said, request, account)
+    return DecodeError(
+        f"{title(request)}: the answer ({got}) has the wrong shape at {path}: {said}", path=path
+    )
 
 
 def _blot(text: str, request: Request[Any], account: Account) -> str:

@@ -12,7 +12,7 @@ from profilekit.simulator.people import Person
 
 __all__ = ["API_KEY", "SECRET_KEY", "Shape", "answer", "refuse", "throttle"]
 
-SECRET_KEY = "simulated-amplitude-secret-key"
+SECRET_KEY = "simulated-amplitude-secret-key"  # noqa: S105 - it opens nothing
 API_KEY = "simulated-amplitude-api-key"
 
 Shape: TypeAlias = Literal["pages", "spec"]
@@ -47,7 +47,9 @@ def throttle() -> web.Response:
     return _json(429, {"error": text})
 
 
-def answer(find: Callable[[str], Person | None], shape: Shape) -> Callable[[web.Request, bytes], web.Response]:
+def answer(
+    find: Callable[[str], Person | None], shape: Shape
+) -> Callable[[web.Request, bytes], web.Response]:
     """Return what answers ``GET /v1/userprofile``.
 
     Args:
@@ -107,7 +109,9 @@ def _as_spec(someone: Person, user_id: str | None, _: str | None, asked: Mapping
     return data
 
 
-def _as_pages(someone: Person, user_id: str | None, device_id: str | None, asked: Mapping[str, str]) -> dict[str, Any]:
+def _as_pages(
+    someone: Person, user_id: str | None, device_id: str | None, asked: Mapping[str, str]
+) -> dict[str, Any]:
     properties: dict[str, Any] = {}
     if _flag(asked, "get_amp_props"):
         properties |= someone.properties

@@ -73,7 +73,7 @@ class Desk:
         self._throttle = throttle
         self._latency = latency
         self._failing = failing
-        self._random = random.Random(seed)  # noqa: S311 - not for secrets
+        self._random = random.Random(seed)
         self._window = SlidingWindow(rate)
         self._requests = self._in_flight = self._most_in_flight = 0
         self._statuses: Counter[int] = Counter()

@@ -71,7 +71,7 @@ class Person:
 
     def _draw(self, what: str) -> random.Random:
         digest = hashlib.blake2b(f"{self._seed}\0{what}\0{self._user_id}".encode(), digest_size=8)
-        return random.Random(int.from_bytes(digest.digest()))  # noqa: S311 - not for secrets
+        return random.Random(int.from_bytes(digest.digest()))
 
     def _draw_properties(self, draw: random.Random) -> dict[str, Any]:
         properties: dict[str, Any] = {name: draw.choice(values) for name, values in _CHOICES.items()}
@@ -93,11 +93,13 @@ class Person:
     def items(self, rec_id: str, limit: int) -> list[str]:
         """Return recommended items, the best first."""
         draw = self._draw(f"recommendation {rec_id}")
-        return [f"item-{number:04d}" for number in draw.sample(range(10_000), min(limit, draw.randrange(3, 21)))]
+        return [
+            f"item-{number:04d}" for number in draw.sample(range(10_000), min(limit, draw.randrange(3, 21)))
+        ]
 
     def is_control(self, rec_id: str) -> bool:
         """Say whether the user is in the control group: one in ten is."""
-        return self._draw(f"control {rec_id}").random() < 0.1  # noqa: PLR2004
+        return self._draw(f"control {rec_id}").random() < 0.1
 
     def synced(self, rec_id: str) -> int:
         """Return when a recommendation was last computed, in epoch seconds."""
@@ -106,7 +108,7 @@ class Person:
 
 def _value_of(name: str, draw: random.Random) -> object:
     if name.endswith("enabled"):
-        return draw.random() < 0.5  # noqa: PLR2004
+        return draw.random() < 0.5
     if name.endswith("share"):
         return round(draw.random(), 4)
     if name.endswith("tier"):

@@ -55,16 +55,14 @@ class Simulator:
     ) -> None:
         """Set the simulator up; ``start`` or ``async with`` makes it listen."""
         if latency < 0 or not 0 <= unknown <= 1 or not 0 <= failing <= 1:
-            msg = "Simulator: latency must not be negative, and unknown and failing are shares from 0 to 1"
-            raise ConfigError(msg)
+            raise ConfigError("Simulator: latency is in seconds, unknown and failing are shares from 0 to 1")
         if shape not in {"pages", "spec"}:
-            msg = f"Simulator: shape must be 'pages' or 'spec', got {shape!r}"
-            raise ConfigError(msg)
+            raise ConfigError(f"Simulator: shape must be 'pages' or 'spec', got {shape!r}")
         self._rates = amplitude_rate, userflux_rate
         self._unknown = unknown
         self._seed = seed
         self._shape = shape
-        draw = random.Random(seed)  # noqa: S311 - not for secrets
+        draw = random.Random(seed)
         self._amplitude = Desk(
             amplitude_rate,
             refuse=amplitude.refuse,
@@ -86,7 +84,9 @@ class Simulator:
         self.amplitude_url = ""
         self.userflux_url = ""
 
-    async def start(self, *, host: str = "127.0.0.1", port: int = 0, userflux_port: int | None = None) -> None:
+    async def start(
+        self, *, host: str = "127.0.0.1", port: int = 0, userflux_port: int | None = None
+    ) -> None:
         """Listen.
 
         Args:
@@ -113,7 +113,11 @@ class Simulator:
         self._runners.append(runner)
         await web.TCPSite(runner, host, port).start()
         bound_host, bound_port, *_ = runner.addresses[0]
-        return f"http://[{bound_host}]:{bound_port}" if ":" in bound_host else f"http://{bound_host}:{bound_port}"
+        return (
+            f"http://[{bound_host}]:{bound_port}"
+            if ":" in bound_host
+            else f"http://{bound_host}:{bound_port}"
+        )
 
     def _amplitude_routes(self) -> list[web.RouteDef]:
         answer = amplitude.answer(self._find, self._shape)

@@ -60,7 +60,9 @@ class Profiles:
         update = _update_of(body)
         if isinstance(update, str):
             return _error(400, update)
-        self._apply(update, location={"ip": request.remote, "source": "request"} if enrich == "true" else None)
+        self._apply(
+            update, location={"ip": request.remote, "source": "request"} if enrich == "true" else None
+        )
         return web.Response(status=204)
 
     def _profile(self, user_id: str) -> dict[str, Any] | None:
@@ -75,7 +77,13 @@ class Profiles:
                 profile["anonymousIds"] = list(dict.fromkeys([*profile["anonymousIds"], *value]))
             elif name != "createdAt" or someone is None:
                 profile[name] = value
-        return {"id": user_id, "computedProperties": {}, "segments": [], "locationData": {}, "deviceData": {}} | profile
+        return {
+            "id": user_id,
+            "computedProperties": {},
+            "segments": [],
+            "locationData": {},
+            "deviceData": {},
+        } | profile
 
     def _apply(self, update: dict[str, Any], location: dict[str, Any] | None) -> None:
         user_id, anonymous_id = update.get("userId"), update.get("anonymousId")

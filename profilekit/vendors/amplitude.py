@@ -18,7 +18,7 @@ from profilekit.request import Endpoint, Request, Vendor
 __all__ = ["VENDOR", "Account", "GetProfile", "Profile", "Propensity", "Recommendation"]
 
 
-def classify(status: int, body: bytes) -> type[StatusError] | None:
+def classify(_: int, body: bytes) -> type[StatusError] | None:
     """Tell apart the errors whose status Amplitude does not document, by their text."""
     if b"not seen before" in body:
         return ProfileNotFoundError
@@ -61,8 +61,7 @@ class Account(request.Account, frozen=True, kw_only=True):
         """Refuse what cannot be used."""
         super().__post_init__()
         if not self.secret_key or ":" in (self.api_key or ""):
-            msg = "amplitude.Account: secret_key is required, and an api_key holds no colon"
-            raise ConfigError(msg)
+            raise ConfigError("amplitude.Account: secret_key is required, and an api_key holds no colon")
 
     def headers(self, endpoint: Endpoint) -> Mapping[str, str]:  # noqa: ARG002 - one key serves all
         """Return the Authorization header, in the form that the keys allow."""
@@ -85,8 +84,7 @@ class Account(request.Account, frozen=True, kw_only=True):
         if not secret_key and not api_key:
             return None
         if not secret_key:
-            msg = "AMPLITUDE_API_KEY is set but AMPLITUDE_SECRET_KEY is not: the API needs the secret key"
-            raise ConfigError(msg)
+            raise ConfigError("AMPLITUDE_API_KEY is set, but AMPLITUDE_SECRET_KEY is needed too")
         base_url = environ.get("AMPLITUDE_BASE_URL") or _BASE_URL
         return cls(secret_key=secret_key, api_key=api_key or None, base_url=base_url)
 

@@ -53,15 +53,13 @@ class Account(request.Account, frozen=True, kw_only=True):
         """Refuse what cannot be used."""
         super().__post_init__()
         if self.read_key is None and self.write_key is None:
-            msg = "userflux.Account: give read_key, write_key or both"
-            raise ConfigError(msg)
+            raise ConfigError("userflux.Account: give read_key, write_key or both")
 
     def headers(self, endpoint: Endpoint) -> Mapping[str, str]:
         """Return the bearer key that the endpoint takes."""
         key = self.read_key if endpoint.is_read else self.write_key or self.read_key
         if key is None:
-            msg = "userflux.Account: reading profiles takes the read + write key; there is only a write_key"
-            raise ConfigError(msg)
+            raise ConfigError("userflux.Account: reading profiles takes a read_key, the read + write key")
         return {"Authorization": f"Bearer {key}"}
 
     @classmethod

@@ -1,0 +1,113 @@
+"""``profilekit enrich``: a list of users from a file into a file."""
+
+import asyncio
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from profilekit.bulk import Table, open_sink, open_table
+from profilekit.bulk import enrich as enrich_rows
+from profilekit.cli.asking import account_of, asked
+from profilekit.cli.options import RateType, given, request_options
+from profilekit.cli.show import Tally, Track, stderr, summary, tracked
+from profilekit.client import ProfileClient
+from profilekit.rate import Rate
+from profilekit.request import Account, Request
+from profilekit.vendors import amplitude, userflux
+
+__all__ = ["enrich", "enrich_into"]
+
+
+@click.command()
+@click.argument("source", metavar="INPUT")
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A .jsonl or .csv file.",
+)
+@click.option("--vendor", required=True, type=click.Choice(["amplitude", "userflux"]), help="Whom to ask.")
+@click.option("--id-column", default="user_id", show_default=True, help="The column that holds the user id.")
+@click.option("--prefix", default="", help="What the added columns, profile and error, begin with.")
+@click.option("--rate", type=RateType(), help="The quota, for example 600/60; the vendor's own if left out.")
+@request_options(amplitude.GetProfile, skip={"user_id", "device_id"})
+def enrich(
+    *,
+    source: str,
+    output: Path,
+    vendor: str,
+    id_column: str,
+    prefix: str,
+    rate: Rate | None,
+    **parameters: Any,
+) -> int:
+    """Add profiles to a list of users.
+
+    INPUT is a CSV or JSONL file, a file of one id a line, or - for standard input. The output has one
+    row for each of the input, with the profile, or with the error. An id that comes again is fetched
+    once. The options from --get-recs on are for Amplitude.
+
+    Exit status: 0 when every row has its profile, 3 when some have an error, 2 when nothing was sent.
+    """
+    account = account_of(vendor, rate)
+    ask = _asker(vendor, parameters)
+    with _as_file(source) as path:
+        table = open_table(path, id_column)
+        tally = Tally(vendor, table.rows, account.rate)
+
+        with tracked(tally) as show:
+            asyncio.run(enrich_into(output, account, table, ask, tally=tally, show=show, prefix=prefix))
+    stderr().print(summary(f"{table.rows} rows in {output}", [tally]))
+    # As the exit status: some rows came out with an error.
+    return 3 if tally.failed else 0
+
+
+async def enrich_into(
+    output: Path,
+    account: Account,
+    table: Table,
+    ask: Callable[[str], Request[Any]],
+    *,
+    tally: Tally,
+    show: Track,
+    prefix: str = "",
+) -> None:
+    """Enrich a table into a file, and count and show it on the way."""
+    async with ProfileClient(account) as client:
+        with open_sink(output, table.columns, prefix=prefix) as write:
+            async with aclosing(enrich_rows(client, table, ask)) as rows:
+                async for row in rows:
+                    write(row)
+                    tally.count(row.error)
+                    show(tally)
+        tally.finish(client.stats().sent)
+
+
+def _asker(vendor: str, parameters: dict[str, Any]) -> Callable[[str], Request[Any]]:
+    if vendor == "userflux":
+        if given(parameters):
+            raise click.UsageError(f"--{next(iter(given(parameters))).replace('_', '-')} is for Amplitude")
+        return userflux.GetProfile
+    named = asked(parameters)
+    # Once now, so that a bad parameter is an error of the command and not of every row.
+    amplitude.GetProfile("anybody", **named)
+    return lambda user_id: amplitude.GetProfile(user_id, **named)
+
+
+@contextmanager
+def _as_file(source: str) -> Iterator[Path]:
+    """Return the path of a file that can be read twice, standard input included."""
+    if source != "-":
+        yield Path(source)
+        return
+    with tempfile.NamedTemporaryFile(prefix="profilekit-", suffix="") as copy:
+        shutil.copyfileobj(sys.stdin.buffer, copy)
+        copy.flush()
+        yield Path(copy.name)

@@ -1,0 +1,79 @@
+"""``profilekit get`` and ``profilekit update``: one profile at a time."""
+
+import asyncio
+from typing import Any
+
+import click
+import msgspec
+import orjson
+
+from profilekit.cli.asking import account_of, asked
+from profilekit.cli.options import json_value, request_options
+from profilekit.client import ProfileClient
+from profilekit.request import Request
+from profilekit.vendors import amplitude, userflux
+
+__all__ = ["get", "update"]
+
+
+@click.group()
+def get() -> None:
+    """Get one profile, as JSON."""
+
+
+@get.command("amplitude")
+@click.argument("user_id", required=False)
+@request_options(amplitude.GetProfile, skip={"user_id"})
+def get_amplitude(user_id: str | None, **parameters: Any) -> None:
+    """Get one user's profile from Amplitude.
+
+    Asks for properties, cohorts and computed properties, unless an option names something.
+    """
+    _print(_send(amplitude.GetProfile(user_id, **asked(parameters))))
+
+
+@get.command("userflux")
+@click.argument("user_id")
+def get_userflux(user_id: str) -> None:
+    """Get one user's profile from UserFlux."""
+    _print(_send(userflux.GetProfile(user_id)))
+
+
+@click.group()
+def update() -> None:
+    """Update one profile."""
+
+
+@update.command("userflux")
+@click.argument("user_id")
+@click.argument("properties", nargs=-1, metavar="[KEY=VALUE]...")
+@request_options(userflux.UpdateProfile, skip={"user_id", "properties"})
+def update_userflux(user_id: str, properties: tuple[str, ...], **parameters: Any) -> None:
+    """Set properties of one user in UserFlux.
+
+    A VALUE is read as JSON where it is JSON, else as text: plan=pro visits=3 tags='["a", "b"]'.
+    USER_ID may be - where --anonymous-id says who it is.
+    """
+    pairs = dict(_pair(text) for text in properties)
+    named = {name: value for name, value in parameters.items() if value is not None}
+    _send(userflux.UpdateProfile(None if user_id == "-" else user_id, properties=pairs or None, **named))
+
+
+def _pair(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise click.UsageError(f"{text!r} is not KEY=VALUE")
+    return key, json_value(value)
+
+
+def _send(request: Request[Any]) -> Any:
+    async def send() -> Any:
+        async with ProfileClient(account_of(request.endpoint.vendor.name)) as client:
+            return await client.send(request)
+
+    return asyncio.run(send())
+
+
+def _print(value: msgspec.Struct) -> None:
+    text = orjson.dumps(msgspec.to_builtins(value), option=orjson.OPT_INDENT_2)
+    click.echo(text.decode())
