@@ -201,8 +201,9 @@ def _status_error(request: Request[Any], response: HttpResponse, account: Accoun
     kind = vendor.classify(status, response.body) or _class_of(status)
     # Blotted out before it is cut, so that no half of a key is left at the end.
     body = _blot(response.body[: 2 * _BODY_SHOWN].decode("utf-8", "replace"), request, account)[:_BODY_SHOWN]
-    shown = " ".join(body.split())[:_MESSAGE_SHOWN] or "an empty body"
-    message = f"{title(request)}: the vendor answered {status}: {shown!a}{_hint(status, response.body)}"
+    shown = " ".join(body.split())[:_MESSAGE_SHOWN]
+    said = f": {shown!a}" if shown else " with an empty body"
+    message = f"{title(request)}: the vendor answered {status}{said}{_hint(status, response.body)}"
     error = kind(message, status=status, body=body)
     error.retry_after = retry_after(response.headers, time.time())
     return error
