@@ -6,8 +6,9 @@ import traceback
 
 import msgspec
 import pytest
-
 from clock import most_in_window, virtual
+from stub import AMPLITUDE, Stub, answering, response
+
 from profilekit import Failed, Ok, ProfileClient, Rate, Retry, amplitude, userflux
 from profilekit.errors import (
     AuthError,
@@ -20,7 +21,6 @@ from profilekit.errors import (
     ThrottledError,
     VendorUnavailableError,
 )
-from stub import AMPLITUDE, Stub, answering, response
 
 FAST = Rate(1_000_000, per=1)
 ACCOUNT = amplitude.Account(secret_key="secret-key", rate=FAST)
@@ -557,7 +557,10 @@ def test_from_env_takes_what_there_is(environ, vendors):
     client = ProfileClient.from_env(environ)
     assert list(client._accounts) == vendors
     for account in client._accounts.values():
-        assert account.base_url in {"https://profile-api.amplitude.com", "https://integration-api.userflux.co"}
+        assert account.base_url in {
+            "https://profile-api.amplitude.com",
+            "https://integration-api.userflux.co",
+        }
 
 
 @pytest.mark.parametrize(
@@ -578,7 +581,13 @@ def test_from_env_says_what_is_missing(environ, reason):
 
 @pytest.mark.parametrize(
     "failure",
-    [response(401, b"no secret-key"), response(500), lost(maybe_applied=True), response(200, b"[]"), response(429)],
+    [
+        response(401, b"no secret-key"),
+        response(500),
+        lost(maybe_applied=True),
+        response(200, b"[]"),
+        response(429),
+    ],
     ids=["401", "500", "lost", "garbage", "429"],
 )
 def test_a_traceback_with_all_its_locals_shows_no_key(failure):

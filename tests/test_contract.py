@@ -1,6 +1,6 @@
 """Every parameter, field, key and status of both OpenAPI documents, and of the vendors' pages."""
 
-import datetime
+import datetime as dt
 import json
 from base64 import b64encode
 from pathlib import Path
@@ -9,12 +9,12 @@ import msgspec
 import orjson
 import pytest
 import yaml
-
 from contract import Contract, check
+from stub import response
+
 from profilekit import amplitude, userflux
 from profilekit.engine import wire
 from profilekit.errors import ConfigError, DecodeError, ProfileNotFoundError, StatusError, ThrottledError
-from stub import response
 
 HERE = Path(__file__).parent
 AMPLITUDE = yaml.safe_load((HERE / "specs/amplitude-user-profile.openapi.yaml").read_text())
@@ -148,7 +148,9 @@ def test_every_field_of_amplitudes_document_is_decoded():
 
 def test_every_field_of_userfluxs_document_is_sent_or_decoded():
     answer = USERFLUX["components"]["responses"]["getProfile200"]["content"]["application/json"]["schema"]
-    assert set(answer["properties"]) == {field.encode_name for field in msgspec.structs.fields(userflux.Profile)}
+    assert set(answer["properties"]) == {
+        field.encode_name for field in msgspec.structs.fields(userflux.Profile)
+    }
     post = USERFLUX["paths"]["/profile"]["post"]
     body = post["requestBody"]["content"]["application/json"]["schema"]["properties"]
     sent = {field.encode_name for field in msgspec.structs.fields(UPDATE)}
@@ -255,8 +257,8 @@ def test_userflux_in_full():
         last_updated_at=1714521600123,
         created_at=1700000000000.5,
     )
-    assert profile.last_updated == datetime.datetime(2024, 5, 1, 0, 0, 0, 123000, tzinfo=datetime.UTC)
-    assert profile.created == datetime.datetime(2023, 11, 14, 22, 13, 20, 500, tzinfo=datetime.UTC)
+    assert profile.last_updated == dt.datetime(2024, 5, 1, 0, 0, 0, 123000, tzinfo=dt.UTC)
+    assert profile.created == dt.datetime(2023, 11, 14, 22, 13, 20, 500, tzinfo=dt.UTC)
 
 
 @pytest.mark.parametrize("case", ["nulls", "missing"])
@@ -270,7 +272,7 @@ def test_userflux_with_more_than_is_known():
     profile = decode(READ("u"), sample("userflux", "unknown_extras"))
     assert profile.anonymous_ids == (1, None, {"odd": True})
     assert profile.segments == (7,)
-    assert profile.last_updated == datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+    assert profile.last_updated == dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
 def test_a_moment_outside_of_the_calendar_is_none():

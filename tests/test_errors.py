@@ -4,6 +4,7 @@ import pickle
 import traceback
 
 import pytest
+from stub import response
 
 from profilekit import amplitude, errors, userflux
 from profilekit.engine import wire
@@ -17,7 +18,6 @@ from profilekit.errors import (
     StatusError,
 )
 from profilekit.request import Account
-from stub import response
 
 KEY = "canary-0123456789abcdef"
 REQUEST = amplitude.GetProfile("user-1")
@@ -56,7 +56,9 @@ def made(kind):
 
 
 def test_the_tree_in_the_docstring_is_the_tree_there_is():
-    drawn = {line.split("─ ")[1].split()[0].split("(")[0] for line in errors.__doc__.splitlines() if "─ " in line}
+    drawn = {
+        line.split("─ ")[1].split()[0].split("(")[0] for line in errors.__doc__.splitlines() if "─ " in line
+    }
     assert drawn | {"ProfileKitError"} == set(errors.__all__)
 
 

@@ -1,5 +1,5 @@
 import dataclasses
-import datetime
+import datetime as dt
 import enum
 import uuid
 
@@ -28,8 +28,8 @@ class Visit(msgspec.Struct):
 @pytest.mark.parametrize(
     ("value", "plain"),
     [
-        (datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC), "2026-01-02T03:04:05+00:00"),
-        (datetime.date(2026, 1, 2), "2026-01-02"),
+        (dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC), "2026-01-02T03:04:05+00:00"),
+        (dt.date(2026, 1, 2), "2026-01-02"),
         (uuid.UUID(int=5), "00000000-0000-0000-0000-000000000005"),
         (Plan.PRO, "pro"),
         (Address("Oslo"), {"city": "Oslo", "height": 1.5}),
@@ -72,7 +72,7 @@ def test_refuses_what_json_cannot_hold(value, reason):
 
 
 def test_nulls_beside_values_of_all_kinds_are_no_nan():
-    value = {"none": None, "when": datetime.date(2026, 1, 2), "id": uuid.UUID(int=1), "who": Address("Oslo")}
+    value = {"none": None, "when": dt.date(2026, 1, 2), "id": uuid.UUID(int=1), "who": Address("Oslo")}
     assert jsontext.snapshot({**value, "visit": Visit("/"), "n": np.arange(2)})["none"] is None
 
 

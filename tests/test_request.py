@@ -65,10 +65,14 @@ def test_bad_arguments_are_refused_when_the_request_is_made(make, reason):
     with pytest.raises(ConfigError) as caught:
         make()
     assert reason in str(caught.value)
-    assert str(caught.value).startswith(("amplitude.GetProfile", "userflux.GetProfile", "userflux.UpdateProfile"))
+    assert str(caught.value).startswith(
+        ("amplitude.GetProfile", "userflux.GetProfile", "userflux.UpdateProfile")
+    )
 
 
-@pytest.mark.parametrize("user_id", ["a/b", "..a", "%2e%2e", "a b", "日本", "👩‍👧", "\u202e", "x" * 1000, "0", "a\r\nb"])
+@pytest.mark.parametrize(
+    "user_id", ["a/b", "..a", "%2e%2e", "a b", "日本", "👩‍👧", "\u202e", "x" * 1000, "0", "a\r\nb"]
+)
 def test_odd_ids_are_ids(user_id):
     assert GET(user_id).user_id == READ(user_id).user_id == UPDATE(user_id).user_id == user_id
 

@@ -3,11 +3,11 @@
 from typing import Any, ClassVar
 
 import msgspec
-
 from clock import virtual
 from contract import Contract, check
-from profilekit import Account, Endpoint, Ok, ProfileClient, Rate, Request, Vendor, amplitude, errors
 from stub import Stub, answering, response
+
+from profilekit import Account, Endpoint, Ok, ProfileClient, Rate, Request, Vendor, amplitude, errors
 
 
 def classify(_, body):
@@ -91,7 +91,9 @@ def test_its_own_words_decide_and_its_key_stays_hidden():
 
 async def test_it_lives_beside_the_others():
     def answer(request):
-        return response(200, b'{"data": {"name": "Ann"}}' if "people" in request.target else b'{"userData": {}}')
+        return response(
+            200, b'{"data": {"name": "Ann"}}' if "people" in request.target else b'{"userData": {}}'
+        )
 
     async with ProfileClient(ACCOUNT, amplitude.Account(secret_key="key"), transport=Stub(answer)) as client:
         outcomes = await client.send_all([GetPerson("a"), amplitude.GetProfile("u")])

@@ -93,7 +93,7 @@ def _error_record(error: ProfileKitError | None) -> dict[str, Any] | None:
 
 
 def _csv(file: TextIO, columns: Sequence[str], added: tuple[str, ...]) -> Sink:
-    table = csv.writer(file)
+    table = csv.writer(file, lineterminator="\n")
     table.writerow([*columns, *added])
 
     def write(enriched: Enriched) -> None:

@@ -43,7 +43,11 @@ def request_options(request: type[Request[Any]], *, skip: set[str]) -> Callable[
 
 def given(values: dict[str, Any]) -> dict[str, Any]:
     """Return the options that were given, as arguments of the request."""
-    return {name: value for name, value in values.items() if value not in (None, False, ())}
+    return {
+        name: value
+        for name, value in values.items()
+        if value is not None and value is not False and value != ()
+    }
 
 
 def json_value(text: str) -> Any:

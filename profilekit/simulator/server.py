@@ -125,7 +125,9 @@ class Simulator:
 
     def _userflux_routes(self) -> list[web.RouteDef]:
         return [
-            web.get("/profile/{user_id:.+}", self._userflux.serve(self._profiles.get), allow_head=False),
+            web.get(
+                r"/profile/{user_id:[\s\S]+}", self._userflux.serve(self._profiles.get), allow_head=False
+            ),
             web.post("/profile", self._userflux.serve(self._profiles.post)),
         ]
 

@@ -4,8 +4,8 @@ import asyncio
 import gc
 
 import pytest
-
 from clock import virtual
+
 from profilekit.engine.fanout import Stream
 
 
@@ -33,7 +33,9 @@ def others():
     return asyncio.all_tasks() - {asyncio.current_task()}
 
 
-@pytest.mark.parametrize("make", [list, iter, tuple, agen], ids=["list", "iterator", "tuple", "async generator"])
+@pytest.mark.parametrize(
+    "make", [list, iter, tuple, agen], ids=["list", "iterator", "tuple", "async generator"]
+)
 @pytest.mark.parametrize("ordered", [False, True])
 def test_every_item_comes_out_once(make, ordered):
     async def main():

@@ -4,8 +4,8 @@ import asyncio
 import random
 
 import pytest
-
 from clock import most_in_window, virtual
+
 from profilekit import Rate
 from profilekit.engine.limiter import Limiter
 from profilekit.errors import ClientClosedError, RequestTimeoutError

@@ -84,7 +84,9 @@ def test_only_what_is_safe_is_repeated(failure, is_read, policy, verdict):
     assert may_repeat(failure, is_read=is_read, policy=policy) is verdict
 
 
-@pytest.mark.parametrize("wrong", [{"attempts": 0}, {"first": 0}, {"longest": -1}, {"attempts": 1.5}, {"first": "1"}])
+@pytest.mark.parametrize(
+    "wrong", [{"attempts": 0}, {"first": 0}, {"longest": -1}, {"attempts": 1.5}, {"first": "1"}]
+)
 def test_refuses_what_is_no_policy(wrong):
     with pytest.raises(ConfigError, match="Retry: "):
         Retry(**wrong)

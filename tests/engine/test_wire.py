@@ -1,10 +1,10 @@
 """What the contract tests leave: Retry-After, hints, texts from outside."""
 
 import pytest
+from stub import response
 
 from profilekit import amplitude, errors
 from profilekit.engine import wire
-from stub import response
 
 NOW = 1_700_000_000.0
 GET = amplitude.GetProfile("u")

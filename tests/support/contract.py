@@ -1,10 +1,10 @@
 """What must hold for every vendor, whoever defined it."""
 
 import pytest
+from stub import Stub, answering, response
 
 from profilekit import Failed, Ok, ProfileClient, Retry, errors
 from profilekit.engine import wire
-from stub import Stub, answering, response
 
 KINDS = {
     400: errors.InvalidRequestError,

@@ -65,5 +65,7 @@ def saying(*answers):
 
 
 def ok(body, *headers):
-    head = "\r\n".join(["HTTP/1.1 200 OK", f"Content-Length: {len(body)}", "Content-Type: application/json", *headers])
+    head = "\r\n".join(
+        ["HTTP/1.1 200 OK", f"Content-Length: {len(body)}", "Content-Type: application/json", *headers]
+    )
     return head.encode() + b"\r\n\r\n" + body

@@ -1,0 +1,103 @@
+import pytest
+
+from profilekit.bulk import open_table
+from profilekit.errors import ConfigError
+
+
+def table(tmp_path, name, content, id_column="user_id"):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return open_table(path, id_column)
+
+
+def ids(rows):
+    return [row.user_id for row in rows]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", "user_id,n\nu1,1\nu2,2\n"),
+        ("a.CSV", "\ufeffuser_id,n\r\nu1,1\r\n\r\nu2,2\r\n"),
+        ("a.jsonl", '{"user_id": "u1", "n": "1"}\n\n{"user_id": "u2", "n": "2"}'),
+        ("a.ndjson", '{"n": "1", "user_id": "u1"}\n{"user_id": "u2", "n": "2"}\n'),
+        ("a.txt", "u1\n\nu2\n"),
+        ("ids", "u1\r\nu2"),
+        ("sniffed", '\n{"user_id": "u1"}\n{"user_id": "u2"}\n'),
+        ("sniffed2", "n,user_id\n1,u1\n2,u2\n"),
+        ("odd.csv", 'n,user_id\n"1, ""2""\n3",u1\n4,u2\n'),
+    ],
+)
+def test_reads_every_form(tmp_path, name, content):
+    rows = table(tmp_path, name, content)
+    assert ids(rows) == ["u1", "u2"] == ids(rows)
+    assert rows.rows == 2
+    assert [row.problem for row in rows] == [None, None]
+
+
+def test_any_column_can_hold_the_id(tmp_path):
+    rows = table(tmp_path, "a.csv", "name,who\nAnn,7\n", "who")
+    assert ids(rows) == ["7"]
+    assert next(iter(rows)).fields == {"name": "Ann", "who": "7"}
+
+
+def test_ids_are_kept_as_they_are_written(tmp_path):
+    assert ids(table(tmp_path, "a.csv", "user_id\n007\n é/日 \n")) == ["007", " é/日 "]
+    assert ids(table(tmp_path, "a.jsonl", '{"user_id": 7}\n{"user_id": "007"}')) == ["7", "007"]
+
+
+def test_knows_its_columns_and_its_repeats(tmp_path):
+    rows = table(
+        tmp_path,
+        "a.jsonl",
+        '{"user_id": "u", "b": 1}\n{"a": 2, "user_id": "v"}\n{"user_id": "u"}\n{"user_id": "u"}',
+    )
+    assert rows.columns == ("user_id", "b", "a")
+    assert rows.repeats == {"u": 2}
+    assert rows.rows == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line", "problem"),
+    [
+        ("a.csv", "user_id,n\nu1,1\nu2\nu3,3\n", 3, "line 3 has 1 cells under 2 columns"),
+        ("a.csv", "user_id,n\nu1,1\nu2,2,2\nu3,3\n", 3, "line 3 has 3 cells under 2 columns"),
+        ("a.csv", 'user_id,n\nu1,1\nu2,"2"x\nu3,3\n', 3, "line 3 is not CSV"),
+        ("a.jsonl", '{"user_id": "u1"}\nnonsense\n{"user_id": "u3"}', 2, "line 2 is not JSON"),
+        ("a.jsonl", '{"user_id": "u1"}\n[1]\n{"user_id": "u3"}', 2, "line 2 is not a JSON object"),
+        ("a.jsonl", '{"user_id": "u1"}\n{"id": "u2"}\n{"user_id": "u3"}', 2, "line 2 has no 'user_id'"),
+        ("a.jsonl", '{"user_id": "u1"}\n{"user_id": true}\n{"user_id": "u3"}', 2, "line 2 has no 'user_id'"),
+        ("a.jsonl", '{"user_id": "u1"}\n{"user_id": 1.5}\n{"user_id": "u3"}', 2, "line 2 has no 'user_id'"),
+    ],
+)
+def test_a_bad_row_is_told_by_its_line_and_stops_nothing(tmp_path, name, content, line, problem):
+    rows = list(table(tmp_path, name, content))
+    assert ids(rows) == ["u1", None, "u3"]
+    assert rows[1].line == line
+    assert problem in rows[1].problem
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.csv", "id,n\nu,1\n", "no column 'user_id'; the columns are: id, n"),
+        ("a.csv", "", "no column 'user_id'; the columns are: none"),
+        ("a.csv", "user_id,n,n\nu,1,2\n", "same name"),
+        ("a.csv", b"user_id\n\xff\n", "is not UTF-8"),
+        ("a.jsonl", b"\xff\n", "is not UTF-8"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused(tmp_path, name, content, reason):
+    with pytest.raises(ConfigError, match=reason):
+        table(tmp_path, name, content)
+
+
+@pytest.mark.parametrize("name", ["missing.csv", "missing"])
+def test_a_missing_file_is_said_to_be(tmp_path, name):
+    with pytest.raises(ConfigError, match="cannot read .*missing.*: No such file"):
+        open_table(tmp_path / name)
+
+
+def test_an_empty_list_is_a_list(tmp_path):
+    assert ids(table(tmp_path, "a.txt", "")) == []
+    assert ids(table(tmp_path, "empty", "")) == []

@@ -1,0 +1,32 @@
+import pytest
+
+from profilekit import Rate
+from profilekit.cli import run
+from profilekit.simulator import Simulator
+
+
+@pytest.fixture
+def profilekit_simulator_setup():
+    return Simulator(amplitude_rate=Rate(5000, per=1), userflux_rate=Rate(5000, per=1))
+
+
+@pytest.fixture
+def simulated(profilekit_simulator, monkeypatch):
+    """Lead the environment's accounts to a simulator."""
+    for name, value in profilekit_simulator.environ().items():
+        monkeypatch.setenv(name, value)
+    return profilekit_simulator
+
+
+@pytest.fixture
+def cli(capfd, monkeypatch):
+    """Run a command line; return its status, what it wrote, and what it complained of."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments):
+        capfd.readouterr()
+        status = run([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return status, out, err
+
+    return call
