@@ -22,7 +22,8 @@ def dumps(value: object) -> bytes:
     try:
         encoded = orjson.dumps(value, default=_plain, option=orjson.OPT_SERIALIZE_NUMPY)
     except TypeError as error:
-        reason = str(error.__cause__ or error)
+        cause = error.__cause__
+        reason = str(cause if isinstance(cause, TypeError) else error)
     else:
         if b"null" not in encoded or not _has_nan(value):
             return encoded

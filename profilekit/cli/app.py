@@ -10,7 +10,7 @@ import click
 
 from profilekit.cli.demo import run_demo
 from profilekit.cli.lists import enrich
-from profilekit.cli.options import RateType
+from profilekit.cli.options import read_rate
 from profilekit.cli.profiles import get, update
 from profilekit.errors import ConfigError, ProfileKitError
 from profilekit.rate import Rate
@@ -62,9 +62,21 @@ for command in (get, update, enrich):
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option("--port", default=8080, show_default=True, help="The port of both vendors; 0 takes a free one.")
 @click.option("--userflux-port", type=int, help="A port of its own for UserFlux.")
-@click.option("--rate", type=RateType(), default="600/60", show_default=True, help="Amplitude's quota.")
 @click.option(
-    "--userflux-rate", type=RateType(), default="100/1", show_default=True, help="UserFlux's quota."
+    "--rate",
+    type=read_rate,
+    metavar="REQUESTS/SECONDS",
+    default="600/60",
+    show_default=True,
+    help="Amplitude's quota.",
+)
+@click.option(
+    "--userflux-rate",
+    type=read_rate,
+    metavar="REQUESTS/SECONDS",
+    default="100/1",
+    show_default=True,
+    help="UserFlux's quota.",
 )
 @click.option(
     "--latency", default=0.03, show_default=True, help="The median time an answer takes, in seconds."

@@ -14,7 +14,7 @@ import click
 from profilekit.bulk import Table, open_sink, open_table
 from profilekit.bulk import enrich as enrich_rows
 from profilekit.cli.asking import account_of, asked
-from profilekit.cli.options import RateType, given, request_options
+from profilekit.cli.options import given, read_rate, request_options
 from profilekit.cli.show import Tally, Track, stderr, summary, tracked
 from profilekit.client import ProfileClient
 from profilekit.rate import Rate
@@ -36,7 +36,12 @@ __all__ = ["enrich", "enrich_into"]
 @click.option("--vendor", required=True, type=click.Choice(["amplitude", "userflux"]), help="Whom to ask.")
 @click.option("--id-column", default="user_id", show_default=True, help="The column that holds the user id.")
 @click.option("--prefix", default="", help="What the added columns, profile and error, begin with.")
-@click.option("--rate", type=RateType(), help="The quota, for example 600/60; the vendor's own if left out.")
+@click.option(
+    "--rate",
+    type=read_rate,
+    metavar="REQUESTS/SECONDS",
+    help="The quota, such as 600/60; the vendor's own if left out.",
+)
 @request_options(amplitude.GetProfile, skip={"user_id", "device_id"})
 def enrich(
     *,

@@ -14,7 +14,7 @@ from profilekit.errors import ConfigError
 from profilekit.rate import Rate
 from profilekit.request import Request
 
-__all__ = ["RateType", "given", "json_value", "request_options"]
+__all__ = ["given", "json_value", "read_rate", "request_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -58,27 +58,19 @@ def json_value(text: str) -> Any:
         return text
 
 
-class RateType(click.ParamType[Rate]):
-    """A quota, such as 600/60."""
-
-    name = "requests/seconds"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Rate:
-        """Read the quota."""
-        try:
-            return value if isinstance(value, Rate) else Rate.parse(value)
-        except ConfigError as error:
-            self.fail(str(error), param, ctx)
+def read_rate(text: str | Rate) -> Rate:
+    """Read a quota from the command line, such as 600/60."""
+    try:
+        return text if isinstance(text, Rate) else Rate.parse(text)
+    except ConfigError as error:
+        raise click.BadParameter(str(error)) from None
 
 
-class _JsonObject(click.ParamType[dict[str, Any]]):
-    name = "json"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        read = json_value(value) if isinstance(value, str) else value
-        if not isinstance(read, dict):
-            self.fail("it is not a JSON object", param, ctx)
-        return read
+def _read_object(text: str) -> dict[str, Any]:
+    value = json_value(text)
+    if not isinstance(value, dict):
+        raise click.BadParameter("it is not a JSON object")
+    return value
 
 
 def _option(name: str, kinds: set[Any], description: str | None) -> Callable[[F], F]:
@@ -93,7 +85,7 @@ def _option(name: str, kinds: set[Any], description: str | None) -> Callable[[F]
     if choices:
         return click.option(flag, name, type=click.Choice(choices), help=description)
     if dict in kinds:
-        return click.option(flag, name, type=_JsonObject(), help=description)
+        return click.option(flag, name, type=_read_object, metavar="JSON", help=description)
     return click.option(flag, name, type=int if int in kinds else str, help=description)
 
 

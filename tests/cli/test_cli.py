@@ -320,7 +320,7 @@ def test_demo(cli, tmp_path):
         assert str(tmp_path / "demo" / name) in out
 
 
-def test_simulate_serves_until_it_is_stopped():
+def test_simulate_serves_until_it_is_stopped(tmp_path):
     command = [
         sys.executable,
         "-m",
@@ -333,7 +333,8 @@ def test_simulate_serves_until_it_is_stopped():
         "--rate",
         "5/60",
     ]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(command, cwd=tmp_path, **pipes) as process:
         try:
             exports = dict(
                 process.stdout.readline().removeprefix("export ").strip().split("=", 1) for _ in range(5)
@@ -361,8 +362,10 @@ def test_simulate_says_that_a_port_is_taken(cli, profilekit_simulator):
     assert "cannot listen on 127.0.0.1" in one_line(err)
 
 
-def test_without_its_extra_the_command_says_how_to_get_it():
+def test_without_its_extra_the_command_says_how_to_get_it(tmp_path):
     code = "import sys; sys.modules['click'] = None; from profilekit.__main__ import main; sys.exit(main())"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 2
     assert "pip install 'profilekit[cli]'" in one_line(done.stderr)
