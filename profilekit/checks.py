@@ -11,14 +11,16 @@ __all__ = ["check_base_url", "check_count", "check_key", "check_seconds", "check
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
 
 
-def check_text(text: str) -> None:
+def check_text(text: str, *where: str) -> None:
     """Refuse text that is blank or that no encoding can carry."""
     if not text or text.isspace():
-        raise ConfigError("it is blank: leave it out, or give a value")
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise ConfigError("it holds half a character (a lone surrogate), which cannot be sent") from None
+        raise ConfigError(f"{': '.join(where)} is blank: leave it out, or give a value")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            reason = "holds half a character (a lone surrogate), which cannot be sent"
+            raise ConfigError(f"{': '.join(where)} {reason}") from None
 
 
 def check_count(where: str, count: object) -> None:

@@ -23,6 +23,9 @@ R_co = TypeVar("R_co", covariant=True)
 # What a program writes into an id by mistake; UserFlux documents that it refuses them.
 _NOT_IDS = frozenset({"null", "undefined"})
 
+# Wherever a path is cleaned up, these are steps and not names.
+_NO_SEGMENTS = frozenset({".", ".."})
+
 
 def _no_verdict(status: int, body: bytes) -> None:
     """Leave the verdict to the status."""
@@ -91,16 +94,20 @@ class Request(msgspec.Struct, Generic[R_co], frozen=True):
 
     def __post_init__(self) -> None:
         """Refuse what cannot be sent, and take a copy of what the caller could still change."""
-        for name, default, kind in _fields(type(self)):
-            value = getattr(self, name)
-            if value is not default:
-                try:
-                    settled = _settle(value, kind)
-                except (msgspec.ValidationError, ConfigError) as error:
-                    raise ConfigError(f"{title(self)}: {name}: {error}") from None
-                if settled is not value:
-                    msgspec.structs.force_setattr(self, name, settled)
-        _check_ids(self)
+        shape = _shape(type(self))
+        values = msgspec.structs.astuple(self)
+        # Mostly only the first argument is given.
+        fields = shape.fields[:1] if values[1:] == shape.defaults[1:] else shape.fields
+        for field, value in zip(fields, values, strict=False):
+            if value is field.default or (type(value) is bool and field.is_flag):
+                continue
+            if type(value) is str and field.is_text:
+                check_text(value, shape.title, field.name)
+                continue
+            settled = _settle(value, field.kind, f"{shape.title}: {field.name}")
+            if settled is not value:
+                msgspec.structs.force_setattr(self, field.name, settled)
+        _check_ids(self, shape)
 
     def __hash__(self) -> int:
         """Hash by value; JSON objects are left to the comparison."""
@@ -198,42 +205,81 @@ def title(request: Request[Any]) -> str:
     return f"{request.endpoint.vendor.name}.{type(request).__name__}"
 
 
+class _Field(msgspec.Struct, frozen=True):
+    name: str
+    default: object
+    kind: Any
+    is_text: bool
+    is_flag: bool
+
+
+class _Shape(msgspec.Struct, frozen=True):
+    """What of a request class does not change from one request to the next."""
+
+    title: str
+    fields: tuple[_Field, ...]
+    defaults: tuple[object, ...]
+    path_fields: tuple[str, ...]
+
+
 @cache
-def _fields(request: type[Request[Any]]) -> tuple[tuple[str, object, Any], ...]:
-    return tuple((field.name, field.default, field.type) for field in msgspec.structs.fields(request))
+def _shape(request: type[Request[Any]]) -> _Shape:
+    fields = tuple(
+        _Field(
+            field.name,
+            field.default,
+            field.type,
+            is_text=field.type in _TEXTS,
+            is_flag=field.type in _FLAGS,
+        )
+        for field in msgspec.structs.fields(request)
+    )
+    return _Shape(
+        title=f"{request.endpoint.vendor.name}.{request.__name__}",
+        fields=fields,
+        defaults=tuple(field.default for field in fields),
+        path_fields=request.endpoint.path_fields,
+    )
 
 
-def _settle(value: object, kind: Any) -> Any:
+_TEXTS = (str, str | None)
+_FLAGS = (bool, bool | None)
+
+
+def _settle(value: object, kind: Any, where: str) -> Any:
     """Return the value as the field's type has it: several values as a tuple, JSON as a copy."""
-    if isinstance(value, Mapping):
-        value = jsontext.snapshot(dict(value))
-    settled = msgspec.convert(value, kind)
+    try:
+        if isinstance(value, Mapping):
+            value = jsontext.snapshot(dict(value))
+        settled = msgspec.convert(value, kind)
+    except (msgspec.ValidationError, ConfigError) as error:
+        raise ConfigError(f"{where}: {error}") from None
     if isinstance(settled, str):
-        check_text(settled)
+        check_text(settled, where)
     elif isinstance(settled, tuple):
-        _check_several(settled)
+        _check_several(settled, where)
     return settled
 
 
-def _check_several(values: tuple[object, ...]) -> None:
+def _check_several(values: tuple[object, ...], where: str) -> None:
     if not values:
-        raise ConfigError("names nothing: leave it out, or give at least one")
+        raise ConfigError(f"{where} names nothing: leave it out, or give at least one")
     for value in values:
-        check_text(str(value))
+        check_text(str(value), where)
         if "," in str(value):
-            raise ConfigError("several values travel joined with commas, so none may hold one")
+            raise ConfigError(f"{where}: several values travel joined with commas, so none may hold one")
 
 
-def _check_ids(request: Request[Any]) -> None:
-    endpoint = request.endpoint
-    given = [name for name in endpoint.ids if getattr(request, name) is not None]
-    if endpoint.ids and not given:
-        raise ConfigError(f"{title(request)}: give {' or '.join(endpoint.ids)}")
-    for name in given:
-        if getattr(request, name) in _NOT_IDS:
-            raise ConfigError(
-                f"{title(request)}: {name} is {getattr(request, name)!r}: an id got lost on the way here"
-            )
-    for name in endpoint.path_fields:
-        if getattr(request, name) in {".", ".."}:
-            raise ConfigError(f"{title(request)}: {name} cannot be '.' or '..': it would name another path")
+def _check_ids(request: Request[Any], shape: _Shape) -> None:
+    names = request.endpoint.ids
+    nobody = True
+    for name in names:
+        user_id = getattr(request, name)
+        nobody = nobody and user_id is None
+        if user_id in _NOT_IDS:
+            raise ConfigError(f"{shape.title}: {name} is {user_id!r}: an id got lost on the way here")
+    if names and nobody:
+        raise ConfigError(f"{shape.title}: give {' or '.join(names)}")
+    for name in shape.path_fields:
+        if getattr(request, name) in _NO_SEGMENTS:
+            raise ConfigError(f"{shape.title}: {name} cannot be '.' or '..': it would name another path")

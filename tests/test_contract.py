@@ -9,7 +9,7 @@ import msgspec
 import orjson
 import pytest
 import yaml
-from contract import Contract, check
+from contract import Contract, built, check
 from stub import response
 
 from profilekit import amplitude, userflux
@@ -76,12 +76,12 @@ TARGETS = [
 @pytest.mark.parametrize(("request_", "target"), TARGETS, ids=[target for _, target in TARGETS])
 def test_targets(request_, target):
     account = SECRET if isinstance(request_, GET) else BOTH
-    assert wire.build(request_, account).target == target
+    assert built(request_, account).target == target
 
 
 def test_a_path_prefix_of_the_base_url_comes_first():
     account = amplitude.Account(secret_key="secret", base_url="https://proxy.example/amp/")
-    assert wire.build(GET("u"), account).target == "/amp" + BASE
+    assert built(GET("u"), account).target == "/amp" + BASE
 
 
 BODIES = [
@@ -99,7 +99,7 @@ BODIES = [
 
 @pytest.mark.parametrize(("request_", "body"), BODIES)
 def test_bodies(request_, body):
-    http = wire.build(request_, BOTH)
+    http = built(request_, BOTH)
     assert (http.method, orjson.loads(http.body)) == ("POST", body)
     assert http.headers["Content-Type"] == "application/json"
 
@@ -119,12 +119,12 @@ PAIR = b64encode(b"api:secret").decode()
     ],
 )
 def test_every_key_goes_where_it_belongs(account, request_, header):
-    assert wire.build(request_, account).headers["Authorization"] == header
+    assert built(request_, account).headers["Authorization"] == header
 
 
 def test_reading_with_a_write_only_key_is_refused_before_anything_is_sent():
     with pytest.raises(ConfigError, match=r"read \+ write key"):
-        wire.build(READ("u"), userflux.Account(write_key="write"))
+        built(READ("u"), userflux.Account(write_key="write"))
 
 
 # ---- the documents, held against the requests --------------------------------------------------
@@ -137,7 +137,7 @@ def test_every_parameter_of_amplitudes_document_can_be_sent():
         value = examples[parameter["schema"]["type"]]
         request = GET(**{"user_id": "u", parameter["name"]: value})
         written = {True: "true"}.get(value, value) if value is True else value
-        assert f"{parameter['name']}={written}" in wire.build(request, SECRET).target
+        assert f"{parameter['name']}={written}" in built(request, SECRET).target
 
 
 def test_every_field_of_amplitudes_document_is_decoded():

@@ -4,6 +4,7 @@ import pickle
 import traceback
 
 import pytest
+from contract import built
 from stub import response
 
 from profilekit import amplitude, errors, userflux
@@ -166,7 +167,7 @@ def test_an_account_shows_no_key(account):
 def test_http_requests_and_responses_show_no_header_and_no_body():
     from rich.pretty import pretty_repr
 
-    http = wire.build(REQUEST, amplitude.Account(secret_key=KEY))
+    http = built(REQUEST, amplitude.Account(secret_key=KEY))
     answer = response(200, KEY.encode(), authorization=KEY)
     for text in (repr(http), pretty_repr(http), repr(answer), pretty_repr(answer)):
         assert KEY not in text

@@ -3,8 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 from profilekit.engine import wire
 from profilekit.engine.limiter import Limiter, Permit
@@ -23,9 +22,6 @@ from profilekit.request import Account, Request
 
 __all__ = ["Lane"]
 
-# Takes a permit, and sets the deadline of the attempt that it is for.
-_Admit: TypeAlias = Callable[[], Awaitable[tuple[Permit, float]]]
-
 
 class Lane:
     """Carries the requests of one account to its vendor, within its quota."""
@@ -39,6 +35,7 @@ class Lane:
         self._random = random.Random()
         self._sent = self._succeeded = self._retries = 0
         self._failed: Counter[str] = Counter()
+        self._templates: dict[type[Request[Any]], wire.Template] = {}
 
     async def send(self, request: Request[Any], decoder: Decoder | None, timeout: float) -> Any:
         """Send a request somebody waits for: ``timeout`` bounds everything, the permits included.
@@ -47,11 +44,7 @@ class Lane:
             RequestError: As the client's ``send``.
         """
         deadline = asyncio.get_running_loop().time() + timeout
-
-        async def admit() -> tuple[Permit, float]:
-            return await self._limiter.acquire(deadline), deadline
-
-        return await self._run(request, decoder, admit)
+        return await self._counted(request, decoder, deadline, timeout)
 
     async def send_in_turn(self, request: Request[Any], decoder: Decoder | None, timeout: float) -> Any:
         """Send a request of a list: however long the quota takes, ``timeout`` bounds what follows a permit.
@@ -59,42 +52,56 @@ class Lane:
         Raises:
             RequestError: As the client's ``send``.
         """
+        return await self._counted(request, decoder, None, timeout)
 
-        async def admit() -> tuple[Permit, float]:
-            permit = await self._limiter.acquire(None)
-            return permit, asyncio.get_running_loop().time() + timeout
-
-        return await self._run(request, decoder, admit)
-
-    async def _run(self, request: Request[Any], decoder: Decoder | None, admit: _Admit) -> Any:
+    async def _counted(
+        self, request: Request[Any], decoder: Decoder | None, deadline: float | None, timeout: float
+    ) -> Any:
         try:
-            value = await self._until_settled(request, decoder, admit)
+            value = await self._until_settled(request, decoder, deadline, timeout)
         except ProfileKitError as error:
             self._failed[type(error).__name__] += 1
             raise
         self._succeeded += 1
         return value
 
-    async def _until_settled(self, request: Request[Any], decoder: Decoder | None, admit: _Admit) -> Any:
-        http = wire.build(request, self.account)
+    async def _until_settled(
+        self, request: Request[Any], decoder: Decoder | None, deadline: float | None, timeout: float
+    ) -> Any:
+        """Send until it succeeds, or there is no sense in it.
+
+        Args:
+            request: What to send.
+            decoder: What to make of the answer.
+            deadline: When all of it must be over; None if each attempt has ``timeout`` from its permit.
+            timeout: Seconds.
+        """
+        http = wire.build(request, self._template(type(request)))
         error: RequestError | None = None
         attempts = 0
         while True:
             try:
-                permit, deadline = await admit()
+                permit = self._limiter.take() or await self._limiter.acquire(deadline)
             except RequestTimeoutError as late:
                 # After an attempt its own error says more than that there is no time for another.
                 raise _told(error or late, request, attempts) from None
             attempts += 1
+            until = asyncio.get_running_loop().time() + timeout if deadline is None else deadline
             try:
-                return wire.parse(request, await self._attempt(http, permit, deadline), decoder, self.account)
+                return wire.parse(request, await self._attempt(http, permit, until), decoder, self.account)
             except RequestError as failure:
                 error = _told(failure, request, attempts)
             error.retryable = may_repeat(error, is_read=request.endpoint.is_read, policy=self._retry)
             if isinstance(error, ThrottledError):
                 self._limiter.pause(error.retry_after)
-            await self._back_off(error, deadline)
+            await self._back_off(error, until)
             self._retries += 1
+
+    def _template(self, request: type[Request[Any]]) -> wire.Template:
+        found = self._templates.get(request)
+        if found is None:
+            found = self._templates[request] = wire.template(request, self.account)
+        return found
 
     async def _attempt(self, http: HttpRequest, permit: Permit, deadline: float) -> HttpResponse:
         self._sent += 1

@@ -24,8 +24,17 @@ _WINDOW_STRETCH = 1.019
 # What may be sent at once after a quiet time, and made up for after the loop was busy elsewhere.
 _BURST_SHARE = 0.02
 
+# So many parts of a burst are taken from the bucket at a time: at high rates it costs as much as the rest.
+_BURST_PARTS = 8
+
+# The log is kept in slots of this part of a window, so that it stays short at any rate.
+_SLOTS = 2000
+
 # Loops round timers to a millisecond, and uvloop would take less for "now".
 _SHORTEST_WAIT = 0.001
+
+# A timer that comes later than this shows that the loop, or the whole machine, was busy elsewhere.
+_LATE = 0.005
 
 # A vendor that asks for a longer pause is obeyed for this long, and then asked again.
 _LONGEST_PAUSE = 3600.0
@@ -62,6 +71,20 @@ class Permit:
         self._limiter._take_back(counted=self._counted)  # noqa: SLF001 - as above
 
 
+class _Slot:
+    """Requests that left within a short time; they count as if all had left with the last."""
+
+    __slots__ = ("count", "first", "last")
+
+    def __init__(self, now: float) -> None:
+        self.first = self.last = now
+        self.count = 1
+
+    def add(self, now: float) -> None:
+        self.last = now
+        self.count += 1
+
+
 class Limiter:
     """Hands out permits to send: never above the quota, in order, at most so many in use at once.
 
@@ -86,10 +109,13 @@ class Limiter:
         self._interval = self._window / rate.requests
         self._burst = 1 + _BURST_SHARE * rate.requests
         self._bucket = AsyncLimiter(self._burst, self._burst * self._interval)
+        self._part = max(1, int(self._burst / _BURST_PARTS))
+        self._in_hand = 0
         self._max_in_flight = max_in_flight
-        self._left: deque[float] = deque()
-        self._unsent = 0
-        self._line: OrderedDict[asyncio.Future[None], None] = OrderedDict()
+        self._slots: deque[_Slot] = deque()
+        self._slot_length = self._window / _SLOTS
+        self._left = self._unsent = 0
+        self._line: OrderedDict[asyncio.Future[Permit], None] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
         self._paused_until = 0.0
         self._window_began = float("-inf")
@@ -97,6 +123,12 @@ class Limiter:
         self._idle: asyncio.Future[None] | None = None
         self.in_flight = 0
         self.waited = 0
+
+    def take(self) -> Permit | None:
+        """Take a permit if there is one and nobody waits for it."""
+        if self._line or self._closed or self.in_flight >= self._max_in_flight:
+            return None
+        return None if self._wait(self._now()) else self._permit()
 
     async def acquire(self, deadline: float | None) -> Permit:
         """Take a permit, in turn.
@@ -111,28 +143,26 @@ class Limiter:
         """
         if self._closed:
             raise ClientClosedError(_CLOSED)
-        loop = asyncio.get_running_loop()
-        now = loop.time()
-        if not self._line and self.in_flight < self._max_in_flight and not self._wait(now):
-            self._take()
-            return Permit(self)
-        if deadline is not None and self._earliest(now) > deadline:
+        free = self.take()
+        if free is not None:
+            return free
+        if deadline is not None and self._earliest(self._now()) > deadline:
             raise RequestTimeoutError(_TOO_LATE)
         self.waited += 1
-        turn = loop.create_future()
+        turn: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
         self._line[turn] = None
         if self._timer is None:
             self._serve()
         try:
             async with asyncio.timeout_at(deadline):
-                await turn
+                permit = await turn
         except TimeoutError:
             self._leave(turn)
             raise RequestTimeoutError(_TOO_LATE) from None
         except asyncio.CancelledError:
             self._leave(turn)
             raise
-        return Permit(self)
+        return permit
 
     def pause(self, seconds: float | None) -> None:
         """Give no permit for so many seconds: the vendor said that its quota is used up.
@@ -140,7 +170,7 @@ class Limiter:
         Args:
             seconds: What the vendor asked for; None to wait for the end of the current window.
         """
-        now = asyncio.get_running_loop().time()
+        now = self._now()
         if seconds is None:
             rest = self._window_began + self._per - now
             seconds = max(rest, _SHORTEST_PAUSE_SHARE * self._per)
@@ -165,21 +195,30 @@ class Limiter:
 
     def _serve(self) -> None:
         """Give permits to the head of the line while there are any; come back when there may be more."""
+        self._make_up_for_lateness()
         self._stop_timer()
-        loop = asyncio.get_running_loop()
         while self._line and self.in_flight < self._max_in_flight:
-            wait = self._wait(loop.time())
+            wait = self._wait(self._now())
             if wait:
-                self._timer = loop.call_later(wait, self._serve)
+                self._timer = asyncio.get_running_loop().call_later(wait, self._serve)
                 return
-            self._take()
-            self._line.popitem(last=False)[0].set_result(None)
+            self._line.popitem(last=False)[0].set_result(self._permit())
 
-    def _leave(self, turn: "asyncio.Future[None]") -> None:
+    def _make_up_for_lateness(self) -> None:
+        """Where the loop was stuck, count what left just before as leaving now: it may be seen only now."""
+        now = self._now()
+        late = now - self._timer.when() if self._timer is not None else 0.0
+        if late > _LATE:
+            for slot in reversed(self._slots):
+                if slot.last < now - late - _LATE:
+                    break
+                slot.last = now
+
+    def _leave(self, turn: "asyncio.Future[Permit]") -> None:
         """Take somebody who gave up out of the line; a permit that had just come goes to the next."""
         in_line = self._line.pop(turn, turn) is None
         if not in_line and not turn.cancelled() and turn.exception() is None:
-            self._take_back(counted=False)
+            turn.result().release(unused=True)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -192,29 +231,37 @@ class Limiter:
         """Return after how many seconds to look again; 0 when there is a permit now."""
         if now < self._paused_until:
             return self._paused_until - now
-        while self._left and self._left[0] <= now - self._window:
-            self._left.popleft()
-        if len(self._left) + self._unsent >= self._quota:
-            oldest = self._left[0] if self._left else now
+        while self._slots and self._slots[0].last <= now - self._window:
+            self._left -= self._slots.popleft().count
+        if self._left + self._unsent >= self._quota:
+            oldest = self._slots[0].last if self._slots else now
             return max(oldest + self._window - now, _SHORTEST_WAIT)
-        if self._bucket.has_capacity():
+        if self._in_hand or self._bucket.has_capacity(self._part):
             return 0.0
-        # The bucket does not tell when; looking often loses no permit, as it holds more than one.
-        return max(self._interval / 4, _SHORTEST_WAIT)
+        # The bucket does not tell when; looking often loses no permit, as it holds several parts.
+        return max(self._part * self._interval / 4, _SHORTEST_WAIT)
 
-    def _take(self) -> None:
-        """Take the permit that ``_wait`` saw."""
-        # There is capacity, so this coroutine ends without ever waiting.
-        with suppress(StopIteration):
-            self._bucket.acquire().send(None)
+    def _permit(self) -> Permit:
+        """Make the permit that ``_wait`` saw."""
+        if not self._in_hand:
+            # There is capacity, so this coroutine ends without ever waiting.
+            with suppress(StopIteration):
+                self._bucket.acquire(self._part).send(None)
+            self._in_hand = self._part
+        self._in_hand -= 1
         self._unsent += 1
         self.in_flight += 1
+        return Permit(self)
 
     def _count(self) -> None:
         """Count a request that leaves now."""
-        now = asyncio.get_running_loop().time()
+        now = self._now()
         self._unsent -= 1
-        self._left.append(now)
+        self._left += 1
+        if self._slots and now - self._slots[-1].first < self._slot_length:
+            self._slots[-1].add(now)
+        else:
+            self._slots.append(_Slot(now))
         if now - self._window_began >= self._per:
             self._window_began = now
 
@@ -232,15 +279,14 @@ class Limiter:
     def _earliest(self, now: float) -> float:
         """Return a time before which a newcomer surely gets no permit."""
         ahead = len(self._line)
-        must_leave = len(self._left) + self._unsent + ahead + 1 - self._quota
-        if must_leave <= 0:
-            logged = now
-        elif must_leave <= len(self._left):
-            logged = self._left[must_leave - 1] + self._window
-        else:
-            logged = now + self._window
         paced = now + max(0.0, ahead - self._burst) * self._interval
+        full = self._left + self._unsent + ahead >= self._quota
+        logged = self._slots[0].last + self._window if full and self._slots else now
         return max(logged, paced, self._paused_until)
+
+    @staticmethod
+    def _now() -> float:
+        return asyncio.get_running_loop().time()
 
 
 _CLOSED = "the client is closed"

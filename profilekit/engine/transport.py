@@ -7,10 +7,18 @@ import msgspec
 
 from profilekit.request import Account
 
-__all__ = ["MAX_BODY", "HttpRequest", "HttpResponse", "Transport", "TransportFactory"]
+__all__ = ["MAX_BODY", "Headers", "HttpRequest", "HttpResponse", "Transport", "TransportFactory"]
 
 # A profile takes a few KiB; an answer beyond this is a fault or an attack.
 MAX_BODY = 16 * 1024 * 1024
+
+
+class Headers(dict[str, str]):
+    """Header fields that show no value, as one of them is a key."""
+
+    def __repr__(self) -> str:
+        """Show the names."""
+        return f"<Headers {', '.join(self)}>"
 
 
 class HttpRequest(msgspec.Struct, frozen=True, gc=False):
@@ -19,21 +27,21 @@ class HttpRequest(msgspec.Struct, frozen=True, gc=False):
     Attributes:
         method: The HTTP method.
         target: Path and query, percent-encoded; the path prefix of the account's base_url included.
-        headers: Header fields. They hold a key, so no repr shows them.
+        headers: Header fields.
         body: The body, or None.
     """
 
     method: str
     target: str
-    headers: Mapping[str, str]
+    headers: Headers
     body: bytes | None = None
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
-        """Show no header, as one of them is a key, and no target, as it may hold an id."""
+        """Show no target, as it may hold an id, and no body."""
         return [("method", self.method)]
 
     def __repr__(self) -> str:
-        """Show no header, as one of them is a key, and no target, as it may hold an id."""
+        """Show no target, as it may hold an id, and no body."""
         return f"HttpRequest(method={self.method!r})"
 
 

@@ -4,18 +4,18 @@ import re
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
-from functools import cache, lru_cache
-from typing import Any
+from functools import lru_cache
+from typing import Any, TypeAlias
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
 from profilekit import errors, jsontext
-from profilekit.engine.transport import HttpRequest, HttpResponse
+from profilekit.engine.transport import Headers, HttpRequest, HttpResponse
 from profilekit.errors import ConfigError, DecodeError, StatusError
 from profilekit.request import Account, Request, result_type, title
 
-__all__ = ["Decoder", "build", "decoder_for", "parse", "retry_after"]
+__all__ = ["Decoder", "Template", "build", "decoder_for", "parse", "retry_after", "template"]
 
 _BODY_SHOWN = 2048
 _MESSAGE_SHOWN = 200
@@ -32,68 +32,74 @@ _BY_STATUS: dict[int, type[StatusError]] = {
 }
 
 
+_UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]+").fullmatch
+
+
 # ---- requests ----------------------------------------------------------------------------------
 
 
-class _Plan(msgspec.Struct, frozen=True):
-    """What of a request class does not change from one request to the next."""
+_Sent: TypeAlias = tuple[int, str, object]
+"""A field that travels by name: its place in the Struct, its wire name, its default."""
 
+
+class Template(msgspec.Struct, frozen=True):
+    """What of a request class does not change from one request of an account to the next."""
+
+    method: str
     path: tuple[str, ...]
-    path_fields: tuple[str, ...]
-    query: tuple[tuple[str, str, object], ...]
-    body: tuple[tuple[str, str, object], ...]
+    path_fields: tuple[int, ...]
+    query: tuple[_Sent, ...]
+    query_of_first: tuple[_Sent, ...]
+    body: tuple[_Sent, ...]
+    defaults: tuple[object, ...]
+    headers: Headers
 
 
-@cache
-def _plan(request: type[Request[Any]]) -> _Plan:
+def template(request: type[Request[Any]], account: Account) -> Template:
+    """Return what all requests of a class have in common.
+
+    Raises:
+        ConfigError: When the account holds no key for them.
+    """
     endpoint = request.endpoint
-    known = {
-        field.name: (field.name, field.encode_name, field.default)
-        for field in msgspec.structs.fields(request)
-    }
-    return _Plan(
-        path=tuple(re.split(r"{\w+}", endpoint.path)),
-        path_fields=endpoint.path_fields,
-        query=tuple(known[name] for name in endpoint.query),
-        body=tuple(known[name] for name in endpoint.body),
+    fields = msgspec.structs.fields(request)
+    sent = {field.name: (place, field.encode_name, field.default) for place, field in enumerate(fields)}
+    first, *rest = re.split(r"{\w+}", endpoint.path)
+    headers = Headers({"Accept": "application/json", **account.headers(endpoint)})
+    if endpoint.body:
+        headers["Content-Type"] = "application/json"
+    return Template(
+        method=endpoint.method,
+        path=(urlsplit(account.base_url).path + first, *rest),
+        path_fields=tuple(sent[name][0] for name in endpoint.path_fields),
+        query=tuple(sent[name] for name in endpoint.query),
+        query_of_first=tuple(sent[name] for name in endpoint.query if name == fields[0].name),
+        body=tuple(sent[name] for name in endpoint.body),
+        defaults=tuple(field.default for field in fields),
+        headers=headers,
     )
 
 
-def build(request: Request[Any], account: Account) -> HttpRequest:
-    """Return the HTTP request that says what the request says.
-
-    Raises:
-        ConfigError: When the account holds no key for it.
-    """
-    plan = _plan(type(request))
-    path = plan.path[0]
-    for name, rest in zip(plan.path_fields, plan.path[1:], strict=True):
-        path += quote(getattr(request, name), safe="") + rest
-    pairs = [
-        f"{wire_name}={_query_value(value)}"
-        for name, wire_name, default in plan.query
-        if (value := getattr(request, name)) is not default
-    ]
-    target = _prefix(account.base_url) + path + ("?" + "&".join(pairs) if pairs else "")
-    headers = {"Accept": "application/json", **account.headers(request.endpoint)}
-    if not plan.body:
-        return HttpRequest(request.endpoint.method, target, headers)
-    headers["Content-Type"] = "application/json"
-    return HttpRequest(request.endpoint.method, target, headers, _body(request, plan))
-
-
-def _body(request: Request[Any], plan: _Plan) -> bytes:
+def build(request: Request[Any], form: Template) -> HttpRequest:
+    """Return the HTTP request that says what the request says."""
+    values = msgspec.structs.astuple(request)
+    target = form.path[0]
+    for place, rest in zip(form.path_fields, form.path[1:], strict=True):
+        target += _quoted(str(values[place])) + rest
+    # Mostly only the first argument is given, and the others need no look.
+    sent = form.query_of_first if values[1:] == form.defaults[1:] else form.query
+    mark = "?"
+    for place, wire_name, default in sent:
+        value = values[place]
+        if value is not default:
+            target += f"{mark}{wire_name}={_query_value(value)}"
+            mark = "&"
+    if not form.body:
+        return HttpRequest(form.method, target, form.headers)
     members = {
-        wire_name: value
-        for name, wire_name, default in plan.body
-        if (value := getattr(request, name)) is not default
+        wire_name: values[place] for place, wire_name, default in form.body if values[place] is not default
     }
-    return jsontext.dumps(members)
-
-
-@cache
-def _prefix(base_url: str) -> str:
-    return urlsplit(base_url).path
+    return HttpRequest(form.method, target, form.headers, jsontext.dumps(members))
 
 
 def _query_value(value: object) -> str:
@@ -102,8 +108,12 @@ def _query_value(value: object) -> str:
     if value is False:
         return "false"
     if isinstance(value, tuple):
-        return ",".join(quote(str(item), safe="") for item in value)
-    return quote(str(value), safe="")
+        return ",".join(_quoted(str(item)) for item in value)
+    return _quoted(str(value))
+
+
+def _quoted(text: str) -> str:
+    return text if _UNRESERVED(text) else quote(text, safe="")
 
 
 # ---- answers -----------------------------------------------------------------------------------

@@ -154,7 +154,7 @@ def test_update_somebody_anonymous(cli, simulated):
     [
         (["nonsense"], "No such command 'nonsense'"),
         (["get", "amplitude"], "give user_id or device_id"),
-        (["get", "amplitude", " "], "user_id: it is blank"),
+        (["get", "amplitude", " "], "user_id is blank"),
         (["get", "amplitude", "u", "--limit", "0"], "limit: Expected `int` >= 1"),
         (["get", "amplitude", "u", "--limit", "x"], "'x' is not a valid integer"),
         (["get", "amplitude", "u", "--propensity-type", "x"], "'x' is not one of"),

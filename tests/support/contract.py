@@ -27,8 +27,13 @@ class Contract:
         self.method, self.target, self.headers, self.sent = method, target, headers, sent
 
 
+def built(request, account):
+    """Return the HTTP request that a lane would send."""
+    return wire.build(request, wire.template(type(request), account))
+
+
 def builds(contract):
-    http = wire.build(contract.request, contract.account)
+    http = built(contract.request, contract.account)
     assert (http.method, http.target, http.body) == (contract.method, contract.target, contract.sent)
     assert dict(contract.headers).items() <= dict(http.headers).items()
 
