@@ -7,6 +7,9 @@ def main() -> int:
     """Run the command line; say how to get it where its libraries are missing."""
     try:
         from profilekit.cli import run  # noqa: PLC0415 - an extra
+    except KeyboardInterrupt:
+        # What is imported takes long enough for a Ctrl-C.
+        return 130
     except ModuleNotFoundError as error:
         if error.name not in {"click", "rich"}:
             raise

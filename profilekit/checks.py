@@ -8,6 +8,7 @@ from profilekit.errors import ConfigError
 
 __all__ = ["check_base_url", "check_count", "check_key", "check_seconds", "check_text"]
 
+_FOREVER = float("inf")
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
 
 
@@ -31,15 +32,16 @@ def check_count(where: str, count: object) -> None:
 
 def check_seconds(where: str, seconds: object) -> None:
     """Refuse what is not a positive number of seconds; infinity is one."""
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds > 0:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= _FOREVER:
         raise ConfigError(f"{where} must be a positive number of seconds, got {seconds!r}")
 
 
 def check_key(where: str, key: object) -> None:
     """Refuse a key that would not survive in a header."""
-    if key is None:
-        return
-    if not isinstance(key, str) or not _VISIBLE_ASCII.fullmatch(key):
+    good = key is None or (isinstance(key, str) and _VISIBLE_ASCII.fullmatch(key))
+    # Error trackers show the variables of every frame.
+    del key
+    if not good:
         raise ConfigError(f"{where} must be text without spaces or control characters")
 
 
@@ -48,6 +50,8 @@ def check_base_url(where: str, url: object, *, allow_http: bool) -> None:
     if not isinstance(url, str) or not _VISIBLE_ASCII.fullmatch(url):
         raise ConfigError(f"{where} must be a URL such as https://host or https://host/prefix")
     reason = _why_not(url, allow_http=allow_http)
+    # Error trackers show the variables of every frame, and it may hold a password.
+    del url
     if reason:
         raise ConfigError(f"{where} {reason}")
 
@@ -57,8 +61,9 @@ def _why_not(url: str, *, allow_http: bool) -> str | None:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
-    except ValueError as error:
-        return f"is not a URL: {error}"
+        (host or "").encode("idna")
+    except ValueError:
+        return "is not a URL"
     if parts.scheme not in {"http", "https"} or not host:
         return "must begin with https:// and a host"
     if parts.username is not None or parts.password is not None:

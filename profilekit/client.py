@@ -66,6 +66,7 @@ class ProfileClient:
         self._lanes: dict[str, Lane] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._closed = False
+        self._closing = asyncio.Lock()
 
     @classmethod
     def from_env(
@@ -98,7 +99,7 @@ class ProfileClient:
 
     async def __aenter__(self) -> Self:
         """Open the client on the running event loop."""
-        if self._loop is not None:
+        if self._loop is not None or self._closed:
             raise ClientClosedError("a client can be opened once: make a new one")
         self._loop = asyncio.get_running_loop()
         for name, account in self._accounts.items():
@@ -118,9 +119,12 @@ class ProfileClient:
             grace: How many seconds those under way may take; then their connections are closed, and
                 they fail.
         """
-        if self._closed:
-            return
         self._closed = True
+        # Whoever closes it meanwhile waits for that, too.
+        async with self._closing:
+            await self._close(grace)
+
+    async def _close(self, grace: float) -> None:
         lanes = tuple(self._lanes.values())
         for lane in lanes:
             lane.turn_away()
@@ -208,6 +212,7 @@ class ProfileClient:
         if window is None:
             window = sum(account.max_in_flight for account in self._accounts.values())
         check_count("stream: window", window)
+        wire.check_into(into)
         if not isinstance(requests, Iterable | AsyncIterable):
             raise ConfigError(
                 f"stream: requests must be an iterable of requests, got {type(requests).__name__}"

@@ -43,7 +43,7 @@ def snapshot(value: object) -> Any:
 def _plain(value: object) -> object:
     """Turn what orjson does not know into what it does."""
     if isinstance(value, msgspec.Struct):
-        return msgspec.structs.asdict(value)
+        return msgspec.to_builtins(value, enc_hook=_plain)
     # NumPy arrays that orjson leaves aside (not contiguous, other dtypes), without importing NumPy.
     if hasattr(value, "tolist"):
         return value.tolist()
@@ -62,7 +62,7 @@ def _has_nan(value: object) -> bool:
 def _open(value: object) -> object:
     """Show the inside of whatever may hold a float; orjson has already accepted the rest."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
     if isinstance(value, msgspec.Struct) or hasattr(value, "tolist"):
         return _plain(value)
     return getattr(value, "value", None)

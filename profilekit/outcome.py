@@ -5,7 +5,6 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import msgspec
 
 from profilekit.errors import ProfileKitError
-from profilekit.request import Request
 
 __all__ = ["Failed", "Ok", "Outcome"]
 
@@ -20,7 +19,8 @@ class Ok(msgspec.Struct, Generic[R_co], frozen=True, gc=False):
         value: The decoded answer.
     """
 
-    request: Request[Any]
+    # Any, as no type checker can tell the class of the request from that of its answer.
+    request: Any
     value: R_co
 
 
@@ -32,7 +32,7 @@ class Failed(msgspec.Struct, frozen=True):
         error: Why: a ``RequestError``, or a ``ConfigError`` when it could not be sent at all.
     """
 
-    request: Request[Any]
+    request: Any
     error: ProfileKitError
 
 

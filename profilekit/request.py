@@ -5,7 +5,7 @@ its requests. The engine learns everything it needs from them and never imports 
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import cache
 from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
 
@@ -16,7 +16,7 @@ from profilekit.checks import check_base_url, check_count, check_key, check_text
 from profilekit.errors import ConfigError, StatusError
 from profilekit.rate import Rate
 
-__all__ = ["Account", "Endpoint", "Request", "Vendor", "result_type", "title"]
+__all__ = ["Account", "Endpoint", "Request", "Vendor", "default_of", "result_type", "title"]
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -112,7 +112,7 @@ class Request(msgspec.Struct, Generic[R_co], frozen=True):
     def __hash__(self) -> int:
         """Hash by value; JSON objects are left to the comparison."""
         values = msgspec.structs.astuple(self)
-        return hash((type(self), *(value for value in values if not isinstance(value, dict))))
+        return hash((type(self), *(value for value in values if isinstance(value, Hashable))))
 
 
 @cache
@@ -158,7 +158,12 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         """Refuse what cannot work, and take the trailing slash off ``base_url``."""
         name = f"{self.vendor.name}.{type(self).__name__}"
-        check_base_url(f"{name}: base_url", self.base_url, allow_http=self.allow_http)
+        try:
+            check_base_url(f"{name}: base_url", self.base_url, allow_http=self.allow_http)
+        except ConfigError:
+            # It may hold a password, and error trackers show the variables of every frame.
+            msgspec.structs.force_setattr(self, "base_url", "")
+            raise
         msgspec.structs.force_setattr(self, "base_url", self.base_url.rstrip("/"))
         if not isinstance(self.rate, Rate):
             raise ConfigError(f"{name}: rate must be a Rate, for example Rate(600, per=60)")
@@ -227,7 +232,7 @@ def _shape(request: type[Request[Any]]) -> _Shape:
     fields = tuple(
         _Field(
             field.name,
-            field.default,
+            default_of(field),
             field.type,
             is_text=field.type in _TEXTS,
             is_flag=field.type in _FLAGS,
@@ -240,6 +245,11 @@ def _shape(request: type[Request[Any]]) -> _Shape:
         defaults=tuple(field.default for field in fields),
         path_fields=request.endpoint.path_fields,
     )
+
+
+def default_of(field: msgspec.structs.FieldInfo) -> Any:
+    """Return the default of a field; NODEFAULT where it has none."""
+    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
 
 
 _TEXTS = (str, str | None)
@@ -258,13 +268,22 @@ def _settle(value: object, kind: Any, where: str) -> Any:
         check_text(settled, where)
     elif isinstance(settled, tuple):
         _check_several(settled, where)
+    elif isinstance(settled, int):
+        _check_number(settled, where)
     return settled
+
+
+def _check_number(number: int, where: str) -> None:
+    if not -(2**63) <= number < 2**63:
+        raise ConfigError(f"{where} is beyond 64 bits")
 
 
 def _check_several(values: tuple[object, ...], where: str) -> None:
     if not values:
         raise ConfigError(f"{where} names nothing: leave it out, or give at least one")
     for value in values:
+        if isinstance(value, int):
+            _check_number(value, where)
         check_text(str(value), where)
         if "," in str(value):
             raise ConfigError(f"{where}: several values travel joined with commas, so none may hold one")
@@ -281,5 +300,7 @@ def _check_ids(request: Request[Any], shape: _Shape) -> None:
     if names and nobody:
         raise ConfigError(f"{shape.title}: give {' or '.join(names)}")
     for name in shape.path_fields:
+        if getattr(request, name) is None:
+            raise ConfigError(f"{shape.title}: give {name}")
         if getattr(request, name) in _NO_SEGMENTS:
             raise ConfigError(f"{shape.title}: {name} cannot be '.' or '..': it would name another path")

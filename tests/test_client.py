@@ -329,6 +329,7 @@ def test_stream_into_a_type_of_ones_own():
         (lambda client: client.stream([GET], window=0), "window must be an int"),
         (lambda client: client.stream(GET), "must be an iterable of requests, got GetProfile"),
         (lambda client: client.stream(None), "must be an iterable of requests"),
+        (lambda client: client.stream([GET], into=5), "cannot be decoded into"),
     ],
 )
 def test_stream_refuses_what_it_cannot_do_at_once(call, reason):
@@ -504,6 +505,80 @@ def test_closing_does_not_wait_for_ever():
         task.cancel()
 
     run(main, latency=500)
+
+
+def test_closing_ends_a_back_off():
+    async def main(client, stub):
+        task = asyncio.create_task(client.send(GET))
+        await asyncio.sleep(0.5)
+        began = now()
+        await client.close()
+        with pytest.raises(ClientClosedError):
+            await task
+        assert now() - began < 0.1
+
+    run(main, response(503, retry_after="8"))
+
+
+def test_whoever_closes_it_too_waits_until_it_is_closed():
+    async def main(client, stub):
+        task = asyncio.create_task(client.send(GET))
+        await asyncio.sleep(1)
+        first = asyncio.create_task(client.close())
+        await asyncio.sleep(0)
+        began = now()
+        await client.close()
+        assert stub.closed
+        assert now() - began == pytest.approx(2)
+        await asyncio.gather(first, task)
+
+    run(main, latency=3)
+
+
+def test_a_client_that_was_closed_before_it_was_opened_stays_closed():
+    async def main():
+        client = ProfileClient(ACCOUNT, transport=Stub())
+        await client.close()
+        with pytest.raises(ClientClosedError, match="opened once"):
+            await client.__aenter__()
+
+    virtual(main())
+
+
+@pytest.mark.parametrize("accounts", [1, 2])
+def test_leaving_while_others_wait_for_their_turn_leaves_nothing_behind(accounts):
+    """More workers than may be in flight: leaving cancels those in line together with those under way."""
+    account = amplitude.Account(secret_key="k", rate=FAST, max_in_flight=4)
+    both = (account, userflux.Account(read_key="r", rate=FAST, max_in_flight=4))[:accounts]
+    stub = Stub(latency=0.5)
+
+    async def main():
+        async with ProfileClient(*both, transport=stub) as client:
+            for _ in range(3):
+                async with client.stream([GET] * 100, window=16) as outcomes:
+                    async for _ in outcomes:
+                        break
+                assert client.stats().in_flight == 0
+                async for _ in client.stream([GET] * 100, window=16):
+                    break
+                await asyncio.sleep(0.01)
+                assert client.stats().in_flight == 0
+            assert isinstance(await client.send(GET), amplitude.Profile)
+
+    virtual(main())
+
+
+def test_deadlines_of_many_callers_kill_no_lane():
+    account = amplitude.Account(secret_key="k", rate=Rate(200, per=1), max_in_flight=3)
+
+    async def main(client, stub):
+        sends = [client.send(GET, timeout=0.05 + number % 40 / 100) for number in range(1500)]
+        results = await asyncio.gather(*sends, return_exceptions=True)
+        assert {type(result) for result in results} == {amplitude.Profile, RequestTimeoutError}
+        assert client.stats().in_flight == 0
+        assert isinstance(await client.send(GET), amplitude.Profile)
+
+    run(main, account=account, latency=0.02)
 
 
 def test_closing_during_a_stream_is_said_to_its_reader():

@@ -335,6 +335,12 @@ def test_amplitudes_texts_decide_whatever_the_status(status, body, kind):
     assert caught.value.status == status
 
 
+@pytest.mark.parametrize("body", [b'{"error":"Internal failure"}', b'{"message": "Forbidden"}'])
+def test_a_success_that_is_an_error_is_no_empty_profile(body):
+    with pytest.raises(StatusError):
+        wire.parse(GET("u"), response(200, body), wire.decoder_for(GET), SECRET)
+
+
 def test_an_empty_404_hints_at_a_wrong_path():
     with pytest.raises(ProfileNotFoundError, match="wrong path in base_url"):
         wire.parse(GET("u"), response(404), wire.decoder_for(GET), SECRET)

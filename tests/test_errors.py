@@ -138,6 +138,8 @@ def assert_no_key(error, account):
         (lambda: amplitude.Account(secret_key=f"{KEY}\r\n"), ConfigError),
         (lambda: amplitude.Account(secret_key=KEY, base_url=f"https://{KEY}@host"), ConfigError),
         (lambda: amplitude.Account(secret_key=KEY, base_url=f"https://host/?key={KEY}"), ConfigError),
+        (lambda: amplitude.Account(secret_key=KEY, base_url=f"https://api:{KEY}"), ConfigError),
+        (lambda: amplitude.Account(secret_key=KEY, base_url=f"https://[{KEY}]"), ConfigError),
         (lambda: amplitude.Account(secret_key=KEY, max_in_flight=0), ConfigError),
         (lambda: amplitude.Account(secret_key=KEY, api_key=f"a:{KEY}"), ConfigError),
         (lambda: userflux.Account(read_key=KEY, rate=3), ConfigError),
@@ -148,6 +150,9 @@ def test_no_key_is_shown_when_an_account_is_wrong(make, kind):
     error = raised(make)
     assert type(error) is kind
     assert KEY not in "".join(traceback.format_exception(error))
+    # As error trackers take them: with the variables of every frame of ours.
+    frames = traceback.TracebackException.from_exception(error, capture_locals=True).stack
+    assert KEY not in repr([frame.locals for frame in frames if "profilekit/" in frame.filename])
 
 
 @pytest.mark.parametrize(

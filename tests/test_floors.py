@@ -129,7 +129,16 @@ def test_modules_are_small_and_named_for_what_they_do():
 
 def test_the_library_needs_no_extra():
     """What `pip install profilekit` brings is enough for everything below the command line."""
-    allowed = {"profilekit", "aiohttp", "aiolimiter", "msgspec", "orjson", "yarl"}
+    allowed = {
+        "profilekit",
+        "aiohappyeyeballs",
+        "aiohttp",
+        "aiolimiter",
+        "httptools",
+        "msgspec",
+        "orjson",
+        "yarl",
+    }
     import sys
 
     for module, path in MODULES.items():

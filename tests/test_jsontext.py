@@ -50,6 +50,27 @@ def test_writes_what_programs_hold(value, plain):
     assert jsontext.snapshot({"value": value}) == {"value": plain}
 
 
+class Renamed(msgspec.Struct, rename="camel", omit_defaults=True):
+    zip_code: str
+    n: object = None
+
+
+@dataclasses.dataclass
+class Unset:
+    city: str = dataclasses.field(init=False)
+
+
+def test_structs_are_written_as_msgspec_writes_them():
+    assert jsontext.snapshot({"a": Renamed("1"), "b": Renamed("2", np.arange(2))}) == {
+        "a": {"zipCode": "1"},
+        "b": {"zipCode": "2", "n": [0, 1]},
+    }
+
+
+def test_a_dataclass_with_a_field_that_was_never_set():
+    assert jsontext.snapshot({"unset": Unset(), "none": None}) == {"unset": {}, "none": None}
+
+
 @pytest.mark.parametrize(
     ("value", "reason"),
     [

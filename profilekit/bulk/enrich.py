@@ -37,11 +37,14 @@ async def enrich(
 
     Raises:
         ClientClosedError: When the client closes meanwhile.
+        ConfigError: When the table has changed since it was opened.
     """
     again = table.repeats.copy()
     kept: dict[str, Outcome[Any]] = {}
+    rows = 0
     async with client.stream(_firsts(table, ask), ordered=True) as outcomes:
         for row in table:
+            rows += 1
             request = _request_of(row, ask)
             if isinstance(request, ProfileKitError):
                 yield Enriched(row, error=request)
@@ -57,6 +60,8 @@ async def enrich(
                 yield Enriched(row, error=outcome.error)
             else:
                 yield Enriched(row, profile=outcome.value)
+    if rows != table.rows:
+        raise ConfigError(f"the input changed while it was read: {table.rows} rows became {rows}")
 
 
 def _firsts(table: Table, ask: Callable[[str], Request[Any]]) -> Iterator[Request[Any]]:

@@ -44,6 +44,9 @@ def open_sink(path: Path, columns: Sequence[str], *, prefix: str = "") -> Iterat
     taken = sorted(set(added) & set(columns))
     if taken:
         raise ConfigError(f"the input already has a column {taken[0]!r}: give the new ones a prefix")
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise ConfigError(f"cannot write to {path}: it is not an ordinary file")
     with _whole(path) as file:
         yield make(file, columns, added)
 
@@ -61,6 +64,8 @@ def _whole(path: Path) -> Iterator[TextIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if path.exists():
+            part.chmod(path.stat().st_mode)
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -93,7 +98,7 @@ def _error_record(error: ProfileKitError | None) -> dict[str, Any] | None:
 
 
 def _csv(file: TextIO, columns: Sequence[str], added: tuple[str, ...]) -> Sink:
-    table = csv.writer(file, lineterminator="\n")
+    table = csv.writer(file)
     table.writerow([*columns, *added])
 
     def write(enriched: Enriched) -> None:

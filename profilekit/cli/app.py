@@ -19,28 +19,42 @@ from profilekit.simulator import Shape, Simulator
 __all__ = ["run"]
 
 _USAGE = 2
-_FAILED = 1
-_INTERRUPTED = 130
+# The exit status of what can end a command, the narrower kinds first. An OSError is a full disk, a
+# closed pipe, a file that may not be written.
+_STATUSES: dict[type[BaseException], int] = {
+    click.ClickException: _USAGE,
+    ConfigError: _USAGE,
+    ProfileKitError: 1,
+    OSError: 1,
+    KeyboardInterrupt: 130,
+    click.Abort: 130,
+}
+_PORT = click.IntRange(0, 65535)
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run the command line and return the exit status: no traceback for what a person got wrong."""
     try:
         status = cli.main(list(arguments), prog_name="profilekit", standalone_mode=False)
-    except click.ClickException as error:
-        return _complain(error.format_message(), _USAGE)
-    except ConfigError as error:
-        return _complain(str(error), _USAGE)
-    except ProfileKitError as error:
-        return _complain(f"{type(error).__name__}: {error}", _FAILED)
-    except (KeyboardInterrupt, click.Abort):
-        return _complain("interrupted", _INTERRUPTED)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return _USAGE
+    except tuple(_STATUSES) as error:
+        sys.stderr.write(f"profilekit: {' '.join(_said(error).split())}\n")
+        return next(status for kind, status in _STATUSES.items() if isinstance(error, kind))
     return status if isinstance(status, int) else 0
 
 
-def _complain(message: str, status: int) -> int:
-    sys.stderr.write(f"profilekit: {' '.join(message.split())}\n")
-    return status
+def _said(error: BaseException) -> str:
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    if isinstance(error, ConfigError):
+        return str(error)
+    if isinstance(error, ProfileKitError):
+        return f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError):
+        return f"{error.filename or 'input or output'}: {error.strerror or error}"
+    return "interrupted"
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -60,8 +74,14 @@ for command in (get, update, enrich):
 
 @cli.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
-@click.option("--port", default=8080, show_default=True, help="The port of both vendors; 0 takes a free one.")
-@click.option("--userflux-port", type=int, help="A port of its own for UserFlux.")
+@click.option(
+    "--port",
+    default=8080,
+    type=_PORT,
+    show_default=True,
+    help="The vendors' port; 0 takes a free one.",
+)
+@click.option("--userflux-port", type=_PORT, help="A port of its own for UserFlux.")
 @click.option(
     "--rate",
     type=read_rate,
@@ -144,4 +164,6 @@ def demo(users: int, directory: Path | None) -> int:
     """See all of it work, with no key and no network: enrich a list from both vendors, and write back."""
     directory = directory or Path(tempfile.mkdtemp(prefix="profilekit-demo-"))
     directory.mkdir(parents=True, exist_ok=True)
+    if any(directory.iterdir()):
+        raise ConfigError(f"{directory} is not empty: name another folder")
     return asyncio.run(run_demo(users, directory))

@@ -3,6 +3,7 @@
 import asyncio
 import csv
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from profilekit.client import ProfileClient
 from profilekit.engine.retry import Retry
 from profilekit.outcome import Failed
 from profilekit.rate import Rate
-from profilekit.request import Account, Request
+from profilekit.request import Request
 from profilekit.simulator import Simulator
 from profilekit.vendors import amplitude, userflux
 
@@ -24,6 +25,7 @@ __all__ = ["run_demo"]
 
 # 20 times Amplitude's usual quota, so that nobody has to watch for minutes.
 _QUOTA = Rate(200, per=1)
+_READ_BACK = 20
 _COUNTRIES = ("Australia", "Portugal", "Japan", "Kenya", "Canada")
 
 
@@ -45,13 +47,14 @@ async def run_demo(users: int, directory: Path) -> int:
         amplitude_rate=_QUOTA, userflux_rate=_QUOTA, latency=0.03, unknown=0.01, failing=0.005
     )
     async with simulator:
-        accounts = simulator.accounts()
         console.print(
-            f"Simulating both vendors at {simulator.amplitude_url}, quota {_QUOTA.requests} requests a second"
+            f"Both vendors simulated at {simulator.amplitude_url}, {_QUOTA.requests} requests a second"
         )
-        tallies = await _enrich_from_both(accounts, open_table(people), directory)
-        tallies.append(await _write_back(accounts[1], directory))
-        confirmed = await _read_back(accounts[1], directory)
+        # Setting the same values twice is the same as once, so a write may be repeated after a 500.
+        async with ProfileClient(*simulator.accounts(), retry=Retry(repeat_writes=True)) as client:
+            tallies = await _enrich_from_both(client, open_table(people), directory)
+            tallies.append(await _write_back(client, directory))
+            confirmed = await _read_back(client, directory)
         seen = simulator.stats()
     console.print(summary("What came of it", tallies))
     for vendor, stats in seen.items():
@@ -87,17 +90,17 @@ def _ask_amplitude(user_id: str) -> Request[Any]:
     )
 
 
-async def _enrich_from_both(accounts: tuple[Account, Account], table: Table, directory: Path) -> list[Tally]:
+async def _enrich_from_both(client: ProfileClient, table: Table, directory: Path) -> list[Tally]:
     asks: dict[str, Callable[[str], Request[Any]]] = {
         "amplitude": _ask_amplitude,
         "userflux": userflux.GetProfile,
     }
-    tallies = [Tally(name, table.rows, account.rate) for name, account in zip(asks, accounts, strict=True)]
+    tallies = [Tally(name, table.rows, _QUOTA) for name in asks]
     with tracked(*tallies) as show:
         async with asyncio.TaskGroup() as group:
-            for account, tally in zip(accounts, tallies, strict=True):
+            for tally in tallies:
                 path = directory / f"{tally.name}.jsonl"
-                job = enrich_into(path, account, table, asks[tally.name], tally=tally, show=show)
+                job = enrich_into(path, client, table, asks[tally.name], tally=tally, show=show)
                 group.create_task(job)
     return tallies
 
@@ -115,27 +118,22 @@ def _updates(directory: Path) -> Iterator[userflux.UpdateProfile]:
                 yield userflux.UpdateProfile(row["user_id"], properties=properties)
 
 
-async def _write_back(account: Account, directory: Path) -> Tally:
-    tally = Tally("updates", sum(1 for _ in _updates(directory)), account.rate)
-    # Setting the same values twice is the same as once, so a write may be repeated after a 500.
-    async with ProfileClient(account, retry=Retry(repeat_writes=True)) as client:
-        with tracked(tally) as show:
-            async for outcome in client.stream(_updates(directory)):
-                tally.count(outcome.error if isinstance(outcome, Failed) else None)
-                show(tally)
-        tally.finish(client.stats().sent)
+async def _write_back(client: ProfileClient, directory: Path) -> Tally:
+    tally = Tally("updates", sum(1 for _ in _updates(directory)), _QUOTA)
+    before = client.stats().vendors["userflux"].sent
+    with tracked(tally) as show:
+        async for outcome in client.stream(_updates(directory)):
+            tally.count(outcome.error if isinstance(outcome, Failed) else None)
+            show(tally)
+    tally.finish(client.stats().vendors["userflux"].sent - before)
     return tally
 
 
-async def _read_back(account: Account, directory: Path) -> list[bool]:
+async def _read_back(client: ProfileClient, directory: Path) -> list[bool]:
     """Say for the first updated users whether UserFlux now shows the update."""
-    updates = [update for update, _ in zip(_updates(directory), range(20), strict=False)]
     confirmed = []
-    async with ProfileClient(account) as client:
-        for update in updates:
-            profile = await client.send(userflux.GetProfile(update.user_id or ""))
-            shown = profile.properties or {}
-            confirmed.append(
-                all(shown.get(name) == value for name, value in (update.properties or {}).items())
-            )
+    for update in islice(_updates(directory), _READ_BACK):
+        profile = await client.send(userflux.GetProfile(update.user_id or ""))
+        shown = profile.properties or {}
+        confirmed.append(all(shown.get(name) == value for name, value in (update.properties or {}).items()))
     return confirmed

@@ -5,7 +5,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import ExitStack, aclosing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from profilekit.cli.options import given, read_rate, request_options
 from profilekit.cli.show import Tally, Track, stderr, summary, tracked
 from profilekit.client import ProfileClient
 from profilekit.rate import Rate
-from profilekit.request import Account, Request
+from profilekit.request import Request
 from profilekit.vendors import amplitude, userflux
 
 __all__ = ["enrich", "enrich_into"]
@@ -59,16 +59,23 @@ def enrich(
     row for each of the input, with the profile, or with the error. An id that comes again is fetched
     once. The options from --get-recs on are for Amplitude.
 
-    Exit status: 0 when every row has its profile, 3 when some have an error, 2 when nothing was sent.
+    Exit status: 0 when every row has its profile, 3 when some have an error, 2 when the command, the
+    input or the configuration cannot be used; then nothing is sent.
     """
     account = account_of(vendor, rate)
     ask = _asker(vendor, parameters)
+    # A key that may not read is an error of the command, and not of every row.
+    account.headers(ask("anybody").endpoint)
     with _as_file(source) as path:
         table = open_table(path, id_column)
         tally = Tally(vendor, table.rows, account.rate)
 
-        with tracked(tally) as show:
-            asyncio.run(enrich_into(output, account, table, ask, tally=tally, show=show, prefix=prefix))
+        async def work() -> None:
+            async with ProfileClient(account) as client:
+                with tracked(tally) as show:
+                    await enrich_into(output, client, table, ask, tally=tally, show=show, prefix=prefix)
+
+        asyncio.run(work())
     stderr().print(summary(f"{table.rows} rows in {output}", [tally]))
     # As the exit status: some rows came out with an error.
     return 3 if tally.failed else 0
@@ -76,7 +83,7 @@ def enrich(
 
 async def enrich_into(
     output: Path,
-    account: Account,
+    client: ProfileClient,
     table: Table,
     ask: Callable[[str], Request[Any]],
     *,
@@ -85,14 +92,14 @@ async def enrich_into(
     prefix: str = "",
 ) -> None:
     """Enrich a table into a file, and count and show it on the way."""
-    async with ProfileClient(account) as client:
-        with open_sink(output, table.columns, prefix=prefix) as write:
-            async with aclosing(enrich_rows(client, table, ask)) as rows:
-                async for row in rows:
-                    write(row)
-                    tally.count(row.error)
-                    show(tally)
-        tally.finish(client.stats().sent)
+    before = client.stats().vendors[tally.name].sent
+    with open_sink(output, table.columns, prefix=prefix) as write:
+        async with aclosing(enrich_rows(client, table, ask)) as rows:
+            async for row in rows:
+                write(row)
+                tally.count(row.error)
+                show(tally)
+    tally.finish(client.stats().vendors[tally.name].sent - before)
 
 
 def _asker(vendor: str, parameters: dict[str, Any]) -> Callable[[str], Request[Any]]:
@@ -101,18 +108,18 @@ def _asker(vendor: str, parameters: dict[str, Any]) -> Callable[[str], Request[A
             raise click.UsageError(f"--{next(iter(given(parameters))).replace('_', '-')} is for Amplitude")
         return userflux.GetProfile
     named = asked(parameters)
-    # Once now, so that a bad parameter is an error of the command and not of every row.
-    amplitude.GetProfile("anybody", **named)
     return lambda user_id: amplitude.GetProfile(user_id, **named)
 
 
 @contextmanager
 def _as_file(source: str) -> Iterator[Path]:
-    """Return the path of a file that can be read twice, standard input included."""
-    if source != "-":
-        yield Path(source)
+    """Return the path of a file that can be read again: standard input and pipes are copied."""
+    path = Path(source)
+    if source != "-" and (path.is_file() or path.is_dir() or not path.exists()):
+        yield path
         return
-    with tempfile.NamedTemporaryFile(prefix="profilekit-", suffix="") as copy:
-        shutil.copyfileobj(sys.stdin.buffer, copy)
+    with ExitStack() as stack:
+        copy = stack.enter_context(tempfile.NamedTemporaryFile(prefix="profilekit-"))
+        shutil.copyfileobj(sys.stdin.buffer if source == "-" else stack.enter_context(path.open("rb")), copy)
         copy.flush()
         yield Path(copy.name)

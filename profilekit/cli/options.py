@@ -1,6 +1,7 @@
 """Command line options out of request classes, so that a new parameter is an option at once."""
 
 import inspect
+import json
 import re
 from collections.abc import Callable
 from types import NoneType, UnionType
@@ -8,7 +9,6 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import click
 import msgspec
-import orjson
 
 from profilekit.errors import ConfigError
 from profilekit.rate import Rate
@@ -43,6 +43,7 @@ def request_options(request: type[Request[Any]], *, skip: set[str]) -> Callable[
 
 def given(values: dict[str, Any]) -> dict[str, Any]:
     """Return the options that were given, as arguments of the request."""
+    values = {name: _several(value) if isinstance(value, tuple) else value for name, value in values.items()}
     return {
         name: value
         for name, value in values.items()
@@ -50,11 +51,17 @@ def given(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _several(values: tuple[str, ...]) -> tuple[str, ...]:
+    """Take several values as the vendor writes them, too: with commas."""
+    return tuple(part for value in values for part in value.split(",") if part)
+
+
 def json_value(text: str) -> Any:
     """Read a value from the command line: as JSON where it is JSON, else as text."""
+    # Not orjson, which reads whole numbers beyond 64 bits as others.
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
+        return json.loads(text)
+    except ValueError:
         return text
 
 

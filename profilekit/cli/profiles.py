@@ -5,7 +5,6 @@ from typing import Any
 
 import click
 import msgspec
-import orjson
 
 from profilekit.cli.asking import account_of, asked
 from profilekit.cli.options import json_value, request_options
@@ -75,5 +74,5 @@ def _send(request: Request[Any]) -> Any:
 
 
 def _print(value: msgspec.Struct) -> None:
-    text = orjson.dumps(msgspec.to_builtins(value), option=orjson.OPT_INDENT_2)
-    click.echo(text.decode())
+    # As bytes, since a terminal's encoding may lack what a profile holds.
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -112,19 +111,19 @@ def _plain_line(tally: Tally) -> None:
 
 def summary(title: str, tallies: list[Tally]) -> Table:
     """Return a table of what came of lists."""
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("step")
-    for heading in ("succeeded", "failed", "sent", "seconds", "rate of quota"):
-        table.add_column(heading, justify="right")
-    table.add_column("failures")
+    for heading in ("profiles", "failed", "seconds", "rate of quota"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("failures", min_width=26, overflow="fold")
     for tally in tallies:
         table.add_row(
             tally.name,
             str(tally.succeeded),
             str(tally.failed.total()),
-            str(tally.requests),
             f"{tally.seconds:.1f}",
-            f"{tally.rate:.0f} of {tally.quota.per_second:g}/s",
+            # Within a moment there is no rate to speak of.
+            f"{tally.rate:.0f} of {tally.quota.per_second:g}/s" if tally.seconds >= 1 else "-",
             "\n".join(f"{count} {name}" for name, count in tally.failed.most_common()),
         )
     return table

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
+from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -40,7 +41,7 @@ class Stream(AsyncIterator[Out]):
             window: How many at once.
             ordered: Whether results come in the order of the items, or as they are ready.
         """
-        self._crew = _Crew(_puller(source), work, window, ordered=ordered)
+        self._crew = _Crew(source, work, window, ordered=ordered)
 
     def __aiter__(self) -> Self:
         """Return itself."""
@@ -66,7 +67,9 @@ class Stream(AsyncIterator[Out]):
 
     def __del__(self) -> None:
         """Stop when nobody can ask for more: after ``break``, the stream itself is gone."""
-        self._crew.abandon()
+        crew = getattr(self, "_crew", None)
+        if crew is not None:
+            crew.abandon()
 
 
 class _Crew(Generic[In, Out]):
@@ -74,13 +77,17 @@ class _Crew(Generic[In, Out]):
 
     def __init__(
         self,
-        pull: Callable[[], Awaitable[In]],
+        source: Iterable[In] | AsyncIterable[In],
         work: Callable[[In], Awaitable[Out]],
         window: int,
         *,
         ordered: bool,
     ) -> None:
-        self._pull = pull
+        self._next: Callable[[], In] | None = None
+        if isinstance(source, AsyncIterable):
+            self._pull = _puller(aiter(source))
+        else:
+            self._next = partial(next, iter(source), _END)
         self._work = work
         self._window = window
         self._ordered = ordered
@@ -133,32 +140,28 @@ class _Crew(Generic[In, Out]):
         self._tell_consumer()
 
     async def _labour(self) -> None:
+        """Work on one item after the other, until there are none."""
         try:
             while not self._exhausted:
-                await self._do_one()
-        except BaseException:
+                if len(self._cells) >= self._most_cells:
+                    self._room.clear()
+                    await self._room.wait()
+                    continue
+                item = self._next() if self._next is not None else await self._pull()
+                if item is _END:
+                    break
+                if len(self._workers) < self._window:
+                    self._hire()
+                cell: list[Out] = []
+                if self._ordered:
+                    self._cells.append(cell)
+                cell.append(await self._work(item))
+                if not self._ordered:
+                    self._cells.append(cell)
+                if self._ready is not None and self._cells[0]:
+                    self._tell_consumer()
+        finally:
             self._exhausted = True
-            raise
-
-    async def _do_one(self) -> None:
-        if len(self._cells) >= self._most_cells:
-            self._room.clear()
-            await self._room.wait()
-            return
-        item = await self._pull()
-        if item is _END:
-            self._exhausted = True
-            return
-        if len(self._workers) < self._window:
-            self._hire()
-        cell: list[Out] = []
-        if self._ordered:
-            self._cells.append(cell)
-        cell.append(await self._work(item))
-        if not self._ordered:
-            self._cells.append(cell)
-        if self._cells[0]:
-            self._tell_consumer()
 
     def _tell_consumer(self) -> None:
         if self._ready is not None and not self._ready.done():
@@ -187,19 +190,8 @@ class _Crew(Generic[In, Out]):
             await asyncio.wait(tuple(self._workers))
 
 
-def _puller(source: Iterable[In] | AsyncIterable[In]) -> Callable[[], Awaitable[In]]:
+def _puller(items: AsyncIterator[In]) -> Callable[[], Awaitable[In]]:
     """Return what gets the next item, or _END, for several workers that pull at once."""
-    if isinstance(source, AsyncIterable):
-        return _async_puller(aiter(source))
-    items = iter(source)
-
-    async def pull() -> In:
-        return next(items, _END)
-
-    return pull
-
-
-def _async_puller(items: AsyncIterator[In]) -> Callable[[], Awaitable[In]]:
     turn, ended = asyncio.Lock(), False
 
     async def pull() -> In:

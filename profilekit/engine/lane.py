@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections import Counter
+from contextlib import suppress
 from typing import Any
 
 from profilekit.engine import wire
@@ -35,6 +36,7 @@ class Lane:
         self._random = random.Random()
         self._sent = self._succeeded = self._retries = 0
         self._failed: Counter[str] = Counter()
+        self._turned_away = asyncio.Event()
         self._templates: dict[type[Request[Any]], wire.Template] = {}
 
     async def send(self, request: Request[Any], decoder: Decoder | None, timeout: float) -> Any:
@@ -120,7 +122,9 @@ class Lane:
         if delay is None or asyncio.get_running_loop().time() + delay >= deadline:
             raise error
         if delay:
-            await asyncio.sleep(delay)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay):
+                    await self._turned_away.wait()
 
     def stats(self) -> LaneStats:
         """Return what the lane has done so far."""
@@ -135,6 +139,7 @@ class Lane:
 
     def turn_away(self) -> None:
         """Take no more requests, and fail those that still wait for a permit."""
+        self._turned_away.set()
         self._limiter.close()
 
     async def drained(self) -> None:

@@ -21,8 +21,9 @@ __all__ = ["Limiter", "Permit"]
 # the vendor's keep the promise while that differs by less than 1.9% of a window, and use 98.1% of the quota.
 _WINDOW_STRETCH = 1.019
 
-# What may be sent at once after a quiet time, and made up for after the loop was busy elsewhere.
-_BURST_SHARE = 0.02
+# What may be sent at once after a quiet time, and made up for after the loop was busy elsewhere. More
+# would make up for longer stalls; but what leaves together is seen late together.
+_BURST_SHARE = 0.01
 
 # So many parts of a burst are taken from the bucket at a time: at high rates it costs as much as the rest.
 _BURST_PARTS = 8
@@ -117,6 +118,7 @@ class Limiter:
         self._left = self._unsent = 0
         self._line: OrderedDict[asyncio.Future[Permit], None] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_set = 0.0
         self._paused_until = 0.0
         self._window_began = float("-inf")
         self._closed = False
@@ -168,10 +170,11 @@ class Limiter:
         """Give no permit for so many seconds: the vendor said that its quota is used up.
 
         Args:
-            seconds: What the vendor asked for; None to wait for the end of the current window.
+            seconds: What the vendor asked for; None, or none at all, to wait for the end of the current
+                window.
         """
         now = self._now()
-        if seconds is None:
+        if not seconds:
             rest = self._window_began + self._per - now
             seconds = max(rest, _SHORTEST_PAUSE_SHARE * self._per)
         self._paused_until = max(self._paused_until, now + min(seconds, _LONGEST_PAUSE))
@@ -198,11 +201,19 @@ class Limiter:
         self._make_up_for_lateness()
         self._stop_timer()
         while self._line and self.in_flight < self._max_in_flight:
-            wait = self._wait(self._now())
+            turn = next(iter(self._line))
+            if turn.done():
+                # Cancelled, but not yet awake to leave by itself.
+                del self._line[turn]
+                continue
+            now = self._now()
+            wait = self._wait(now)
             if wait:
+                self._timer_set = now
                 self._timer = asyncio.get_running_loop().call_later(wait, self._serve)
                 return
-            self._line.popitem(last=False)[0].set_result(self._permit())
+            del self._line[turn]
+            turn.set_result(self._permit())
 
     def _make_up_for_lateness(self) -> None:
         """Where the loop was stuck, count what left just before as leaving now: it may be seen only now."""
@@ -210,7 +221,7 @@ class Limiter:
         late = now - self._timer.when() if self._timer is not None else 0.0
         if late > _LATE:
             for slot in reversed(self._slots):
-                if slot.last < now - late - _LATE:
+                if slot.last < self._timer_set - _LATE:
                     break
                 slot.last = now
 

@@ -10,6 +10,10 @@ from profilekit.errors import RequestError, ThrottledError
 __all__ = ["Retry", "back_off", "may_repeat"]
 
 
+# Far beyond any sensible ceiling, and far from where numbers end.
+_MOST_DOUBLINGS = 60
+
+
 class Retry(msgspec.Struct, frozen=True, kw_only=True):
     """When and how often a request is sent again.
 
@@ -59,5 +63,5 @@ def back_off(error: RequestError, policy: Retry, *, draw: random.Random) -> floa
         return None
     if isinstance(error, ThrottledError):
         return 0.0
-    ceiling = min(policy.longest, policy.first * 2.0 ** (error.attempts - 1))
+    ceiling = min(policy.longest, policy.first * 2.0 ** min(error.attempts - 1, _MOST_DOUBLINGS))
     return max(draw.uniform(0.0, ceiling), error.retry_after or 0.0)

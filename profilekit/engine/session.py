@@ -9,7 +9,7 @@ import aiohttp
 from yarl import URL
 
 from profilekit.engine.transport import MAX_BODY, HttpRequest, HttpResponse, Transport, TransportFactory
-from profilekit.errors import ClientClosedError, ConnectionFailedError, RequestTimeoutError
+from profilekit.errors import ClientClosedError, ConfigError, ConnectionFailedError, RequestTimeoutError
 from profilekit.request import Account
 
 __all__ = ["SessionTransport", "over", "own_session"]
@@ -17,6 +17,7 @@ __all__ = ["SessionTransport", "over", "own_session"]
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 
 # These come before the first byte of the request leaves.
+_HOPELESS = (aiohttp.ClientSSLError, aiohttp.InvalidURL)
 _NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
 
 
@@ -64,6 +65,7 @@ class SessionTransport:
             else:
                 failure = ConnectionFailedError(_describe(error))
                 failure.maybe_applied = not isinstance(error, _NOT_SENT)
+                failure.retryable = not isinstance(error, _HOPELESS)
         # Outside of the handler, so that no aiohttp error, which holds the headers, hangs on to ours.
         raise failure
 
@@ -76,7 +78,7 @@ class SessionTransport:
             allow_redirects=False,
             raise_for_status=False,
             timeout=_NO_TIMEOUT,
-            trace_request_ctx=sent,
+            trace_request_ctx=sent if self._owned else None,
         ) as response:
             body = await _read(response)
         return HttpResponse(response.status, response.headers, body)
@@ -142,5 +144,10 @@ def over(session: aiohttp.ClientSession) -> TransportFactory:
     What aiohttp does in a session that is not ours can only be seen from outside: a request counts
     against the quota from when its answer is there, which uses less of a short window; and where a
     kept-alive connection turns out to be closed, a read is silently sent again, once, uncounted.
+
+    Raises:
+        ConfigError: When the session authorises requests by itself.
     """
+    if session.auth is not None:
+        raise ConfigError("the aiohttp session must not have an auth of its own: requests bring theirs")
     return lambda account: SessionTransport(account, session, owned=False)

@@ -7,10 +7,14 @@ import msgspec
 
 from profilekit.request import Account
 
-__all__ = ["MAX_BODY", "Headers", "HttpRequest", "HttpResponse", "Transport", "TransportFactory"]
+__all__ = ["MAX_BODY", "Headers", "HttpRequest", "HttpResponse", "Sent", "Transport", "TransportFactory"]
 
 # A profile takes a few KiB; an answer beyond this is a fault or an attack.
 MAX_BODY = 16 * 1024 * 1024
+
+
+Sent: TypeAlias = Callable[[], None]
+"""Says that a request leaves now."""
 
 
 class Headers(dict[str, str]):
@@ -70,7 +74,7 @@ class HttpResponse(msgspec.Struct, frozen=True, gc=False):
 class Transport(Protocol):
     """Carries requests of one account to its origin. The only place with I/O."""
 
-    async def exchange(self, request: HttpRequest, deadline: float, sent: Callable[[], None]) -> HttpResponse:
+    async def exchange(self, request: HttpRequest, deadline: float, sent: Sent) -> HttpResponse:
         """Send one request once and return the whole answer.
 
         Args:

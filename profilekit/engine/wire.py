@@ -1,10 +1,12 @@
 """Requests to HTTP and HTTP to values or errors: pure, without an event loop."""
 
+import json
 import re
 import time
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from html import escape
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlsplit
 
@@ -13,9 +15,9 @@ import msgspec
 from profilekit import errors, jsontext
 from profilekit.engine.transport import Headers, HttpRequest, HttpResponse
 from profilekit.errors import ConfigError, DecodeError, StatusError
-from profilekit.request import Account, Request, result_type, title
+from profilekit.request import Account, Request, default_of, result_type, title
 
-__all__ = ["Decoder", "Template", "build", "decoder_for", "parse", "retry_after", "template"]
+__all__ = ["Decoder", "Template", "build", "check_into", "decoder_for", "parse", "retry_after", "template"]
 
 _BODY_SHOWN = 2048
 _MESSAGE_SHOWN = 200
@@ -63,7 +65,7 @@ def template(request: type[Request[Any]], account: Account) -> Template:
     """
     endpoint = request.endpoint
     fields = msgspec.structs.fields(request)
-    sent = {field.name: (place, field.encode_name, field.default) for place, field in enumerate(fields)}
+    sent = {field.name: (place, field.encode_name, default_of(field)) for place, field in enumerate(fields)}
     first, *rest = re.split(r"{\w+}", endpoint.path)
     headers = Headers({"Accept": "application/json", **account.headers(endpoint)})
     if endpoint.body:
@@ -75,7 +77,7 @@ def template(request: type[Request[Any]], account: Account) -> Template:
         query=tuple(sent[name] for name in endpoint.query),
         query_of_first=tuple(sent[name] for name in endpoint.query if name == fields[0].name),
         body=tuple(sent[name] for name in endpoint.body),
-        defaults=tuple(field.default for field in fields),
+        defaults=tuple(default_of(field) for field in fields),
         headers=headers,
     )
 
@@ -85,19 +87,19 @@ def build(request: Request[Any], form: Template) -> HttpRequest:
     values = msgspec.structs.astuple(request)
     target = form.path[0]
     for place, rest in zip(form.path_fields, form.path[1:], strict=True):
-        target += _quoted(str(values[place])) + rest
+        target += _query_value(values[place]) + rest
     # Mostly only the first argument is given, and the others need no look.
     sent = form.query_of_first if values[1:] == form.defaults[1:] else form.query
     mark = "?"
     for place, wire_name, default in sent:
         value = values[place]
-        if value is not default:
+        if value is not default and value != default:
             target += f"{mark}{wire_name}={_query_value(value)}"
             mark = "&"
     if not form.body:
         return HttpRequest(form.method, target, form.headers)
     members = {
-        wire_name: values[place] for place, wire_name, default in form.body if values[place] is not default
+        wire_name: values[place] for place, wire_name, default in form.body if values[place] != default
     }
     return HttpRequest(form.method, target, form.headers, jsontext.dumps(members))
 
@@ -107,8 +109,10 @@ def _query_value(value: object) -> str:
         return "true"
     if value is False:
         return "false"
-    if isinstance(value, tuple):
-        return ",".join(_quoted(str(item)) for item in value)
+    if not isinstance(value, str | int | float | tuple):
+        value = msgspec.to_builtins(value)
+    if isinstance(value, tuple | list):
+        return ",".join(_query_value(item) for item in value)
     return _quoted(str(value))
 
 
@@ -134,7 +138,7 @@ class Decoder:
         self.unwrap = unwrap
         try:
             self._decode = msgspec.json.Decoder(kind if unwrap is None else _wrapped(kind, unwrap)).decode
-        except (TypeError, NotImplementedError) as error:
+        except (TypeError, NameError, NotImplementedError) as error:
             raise ConfigError(f"{kind!r} cannot be decoded into: {error}") from None
 
     def decode(self, body: bytes) -> Any:
@@ -157,7 +161,6 @@ def _wrapped(kind: Any, key: str) -> type[msgspec.Struct]:
     )
 
 
-@lru_cache(maxsize=256)
 def decoder_for(request: type[Request[Any]], into: Any = None) -> Decoder | None:
     """Return the decoder of a request's answer, or None when it has no answer.
 
@@ -168,6 +171,24 @@ def decoder_for(request: type[Request[Any]], into: Any = None) -> Decoder | None
     Raises:
         ConfigError: When there is nothing to decode, or msgspec cannot decode the type.
     """
+    try:
+        return _decoder_for(request, into)
+    except TypeError:
+        raise ConfigError(f"{into!r} cannot be decoded into: it is not a type") from None
+
+
+def check_into(into: Any) -> None:
+    """Refuse a type of the caller's own that nothing can be decoded into.
+
+    Raises:
+        ConfigError: When msgspec cannot decode it.
+    """
+    if into is not None:
+        Decoder(into, None)
+
+
+@lru_cache(maxsize=256)
+def _decoder_for(request: type[Request[Any]], into: Any) -> Decoder | None:
     kind = result_type(request)
     if kind is None or kind is type(None):
         if into is not None:
@@ -196,27 +217,34 @@ def parse(
         value = decoder.decode(response.body)
         if value is not msgspec.UNSET:
             return value
-        verdict = request.endpoint.vendor.classify(response.status, response.body)
-        if verdict is None:
+        if _verdict(request, response) is None:
             return decoder.empty()
-    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        reason = str(error)
+    except Exception as error:  # noqa: BLE001 - a type of the caller's own may raise anything
+        reason = str(error) or type(error).__name__
     else:
         raise _status_error(request, response, account)
     raise _decode_error(request, response, reason, account)
 
 
 def _status_error(request: Request[Any], response: HttpResponse, account: Account) -> StatusError:
-    status, vendor = response.status, request.endpoint.vendor
-    kind = vendor.classify(status, response.body) or _class_of(status)
+    status = response.status
+    kind = _verdict(request, response) or _class_of(status)
     # Blotted out before it is cut, so that no half of a key is left at the end.
-    body = _blot(response.body[: 2 * _BODY_SHOWN].decode("utf-8", "replace"), request, account)[:_BODY_SHOWN]
+    body = _blot(response.body.decode("utf-8", "replace"), request, account)[:_BODY_SHOWN]
     shown = " ".join(body.split())[:_MESSAGE_SHOWN]
     said = f": {shown!a}" if shown else " with an empty body"
     message = f"{title(request)}: the vendor answered {status}{said}{_hint(status, response.body)}"
     error = kind(message, status=status, body=body)
     error.retry_after = retry_after(response.headers, time.time())
     return error
+
+
+def _verdict(request: Request[Any], response: HttpResponse) -> type[StatusError] | None:
+    """Return what the vendor makes of an answer; if it stumbles over one, the status decides."""
+    try:
+        return request.endpoint.vendor.classify(response.status, response.body)
+    except Exception:  # noqa: BLE001 - somebody else's function, and an answer from outside
+        return None
 
 
 def _class_of(status: int) -> type[StatusError]:
@@ -241,11 +269,11 @@ def _decode_error(
     request: Request[Any], response: HttpResponse, reason: str, account: Account
 ) -> DecodeError:
     found = re.search(r" - at `(?:key in )?(.+)`$", reason)
-    path = _blot(found[1], request, account) if found else "$"
+    path = _blot(found[1], request, account)[:_MESSAGE_SHOWN] if found else "$"
     said = reason[: found.start()] if found else reason
     content_type = response.headers.get("content-type", "no content type")
     got = f"{response.status}, {len(response.body)} bytes, {_blot(content_type, request, account)[:80]!a}"
-    said = _blot(said, request, account)
+    said = _blot(said, request, account)[:_MESSAGE_SHOWN]
     return DecodeError(
         f"{title(request)}: the answer ({got}) has the wrong shape at {path}: {said}", path=path
     )
@@ -254,10 +282,17 @@ def _decode_error(
 def _blot(text: str, request: Request[Any], account: Account) -> str:
     """Take keys out of a text from outside, as they are and as they travel."""
     travelling = (part for value in account.headers(request.endpoint).values() for part in value.split())
-    for secret in sorted({*account.secrets(), *travelling}, key=len, reverse=True):
-        if len(secret) >= _SHORTEST_SECRET and secret not in _SCHEMES:
-            text = text.replace(secret, "***")
+    secrets = {*account.secrets(), *travelling} - _SCHEMES
+    forms = {form for secret in secrets if len(secret) >= _SHORTEST_SECRET for form in _forms(secret)}
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, "***")
     return text
+
+
+def _forms(secret: str) -> tuple[str, ...]:
+    """Return how a secret may come back: as it is, in a URL, in JSON, in HTML."""
+    in_json = json.dumps(secret)[1:-1]
+    return secret, quote(secret, safe=""), quote(secret), in_json, in_json.replace("/", "\\/"), escape(secret)
 
 
 _SCHEMES = frozenset({"Basic", "Bearer", "Api-Key"})

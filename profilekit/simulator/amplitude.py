@@ -1,6 +1,7 @@
 """Amplitude's User Profile API, as its OpenAPI document and its pages describe it."""
 
 import binascii
+import re
 from base64 import b64decode
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeAlias
@@ -79,7 +80,7 @@ def _wrong_parameter(asked: Mapping[str, str]) -> str | None:
         if asked.get(flag, "true") not in {"true", "false"}:
             return flag
     limit = asked.get("limit", "1")
-    if not limit.isdecimal() or int(limit) < 1:
+    if not re.fullmatch(r"0*[1-9][0-9]{0,8}", limit, re.ASCII):
         return "limit"
     if asked.get("propensity_type", "score") not in {"score", "pct"}:
         return "propensity_type"

@@ -1,5 +1,6 @@
 """The simulator as a server on loopback ports."""
 
+import logging
 import random
 from types import TracebackType
 from typing import Self
@@ -16,6 +17,10 @@ from profilekit.vendors import amplitude as amplitude_vendor
 from profilekit.vendors import userflux as userflux_vendor
 
 __all__ = ["Simulator"]
+
+# What clients send that is no HTTP is no news on somebody's terminal.
+_LOGGER = logging.getLogger("profilekit.simulator")
+_LOGGER.addHandler(logging.NullHandler())
 
 _AMPLITUDE_RATE = Rate(600, per=60)
 _USERFLUX_RATE = Rate(100, per=1)
@@ -108,7 +113,7 @@ class Simulator:
     async def _listen(self, host: str, port: int, routes: list[web.RouteDef]) -> str:
         app = web.Application(client_max_size=16 * 1024 * 1024)
         app.add_routes([*routes, web.get("/_simulator/stats", self._show_stats)])
-        runner = web.AppRunner(app, access_log=None)
+        runner = web.AppRunner(app, access_log=None, logger=_LOGGER)
         await runner.setup()
         self._runners.append(runner)
         await web.TCPSite(runner, host, port).start()

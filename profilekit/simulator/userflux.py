@@ -132,7 +132,7 @@ def _update_of(body: bytes) -> dict[str, Any] | str:
         return "the body is not JSON"
     if not isinstance(update, dict):
         return "the body must be an object"
-    ids = {name: update.get(name) for name in ("userId", "anonymousId", "externalId")}
+    ids = {name: update.get(name) for name in ("userId", "anonymousId")}
     if ids["userId"] is None and ids["anonymousId"] is None:
         return "userId or anonymousId is required"
     for name, value in ids.items():

@@ -18,12 +18,15 @@ from profilekit.request import Endpoint, Request, Vendor
 __all__ = ["VENDOR", "Account", "GetProfile", "Profile", "Propensity", "Recommendation"]
 
 
-def classify(_: int, body: bytes) -> type[StatusError] | None:
+def classify(status: int, body: bytes) -> type[StatusError] | None:
     """Tell apart the errors whose status Amplitude does not document, by their text."""
     if b"not seen before" in body:
         return ProfileNotFoundError
     if b"exceeds system limit" in body:
         return ThrottledError
+    # A success without userData that says why.
+    if status < 300 and (b'"error"' in body or b'"message"' in body):
+        return StatusError
     return None
 
 
@@ -187,15 +190,15 @@ class GetProfile(_OfUser, frozen=True, kw_only=True):
         user_id: The user id; this or ``device_id`` is required.
         device_id: The anonymous id.
         get_recs: Return recommendations.
-        rec_id: Which recommendations: one id, or a tuple of several.
+        rec_id: Which recommendations: one id, or several.
         rec_type: ``model`` or ``random`` in place of the experiment's own choice.
         limit: At most so many recommendation results.
         get_amp_props: Return user properties.
         get_cohort_ids: Return the tracked cohorts.
         get_computations: Return all computed properties.
-        comp_id: Which computed properties: one id, or a tuple of several.
+        comp_id: Which computed properties: one id, or several.
         get_propensity: Return prediction propensities.
-        prediction_id: Which predictions: one id, or a tuple of several.
+        prediction_id: Which predictions: one id, or several.
         propensity_type: ``score`` or ``pct``.
 
     Raises:

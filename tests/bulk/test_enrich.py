@@ -125,6 +125,31 @@ def test_results_are_kept_only_while_they_are_needed_again(tmp_path):
     ]
 
 
+def test_odd_cells_are_one_cell_each(tmp_path):
+    cells = ["a\rb", "a\nb", 'a"b', "a,b", " a ", "é日"]
+    content = "\n".join(
+        json.dumps({"user_id": f"u{number}", "cell": cell}) for number, cell in enumerate(cells)
+    )
+    run(tmp_path, "in.jsonl", content, "out.csv")
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["cell"] for row in csv.DictReader(file)] == cells
+
+
+def test_an_input_that_changes_meanwhile_is_noticed(tmp_path):
+    source = tmp_path / "in.txt"
+    source.write_text("u1\nu2\nu3\n")
+
+    async def main():
+        table = open_table(source)
+        source.write_text("u1\nu2\n")
+        async with ProfileClient(ACCOUNT, transport=Stub(answer)) as client:
+            async for _ in enrich(client, table, amplitude.GetProfile):
+                pass
+
+    with pytest.raises(ConfigError, match="3 rows became 2"):
+        virtual(main())
+
+
 def test_a_prefix_lets_outputs_be_enriched_again(tmp_path):
     run(tmp_path, "in.txt", "u1\n", "one.jsonl")
     with pytest.raises(ConfigError, match="already has a column 'error'"):
@@ -144,9 +169,20 @@ def test_the_output_is_whole_or_not_there(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
     with open_sink(path, ["user_id"]):
         pass
-    assert path.read_text() == "user_id,profile,error\n"
+    assert path.read_bytes() == b"user_id,profile,error\r\n"
     assert list(tmp_path.iterdir()) == [path]
     assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def test_an_output_that_is_there_keeps_its_mode_and_its_place(tmp_path):
+    kept, link = tmp_path / "kept.csv", tmp_path / "link.csv"
+    kept.touch(mode=0o600)
+    link.symlink_to(kept)
+    with open_sink(link, ["user_id"]):
+        pass
+    assert link.is_symlink()
+    assert kept.read_text()
+    assert kept.stat().st_mode & 0o777 == 0o600
 
 
 def _umask():
@@ -159,6 +195,9 @@ def test_the_output_must_be_writable_and_of_a_known_form(tmp_path):
     with pytest.raises(ConfigError, match=r"is \.jsonl or \.csv"), open_sink(tmp_path / "out.xml", []):
         pass
     with pytest.raises(ConfigError, match="cannot write to"), open_sink(tmp_path / "no" / "out.csv", []):
+        pass
+    (tmp_path / "dir.csv").mkdir()
+    with pytest.raises(ConfigError, match="not an ordinary file"), open_sink(tmp_path / "dir.csv", []):
         pass
 
 

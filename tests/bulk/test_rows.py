@@ -22,6 +22,9 @@ def ids(rows):
         ("a.jsonl", '{"user_id": "u1", "n": "1"}\n\n{"user_id": "u2", "n": "2"}'),
         ("a.ndjson", '{"n": "1", "user_id": "u1"}\n{"user_id": "u2", "n": "2"}\n'),
         ("a.txt", "u1\n\nu2\n"),
+        ("headed.txt", "user_id\nu1\nu2\n"),
+        ("a.tsv", "n\tuser_id\n1\tu1\n2\tu2\n"),
+        ("large.csv", "user_id,n\nu1," + "x" * 200_000 + "\nu2,2\n"),
         ("ids", "u1\r\nu2"),
         ("sniffed", '\n{"user_id": "u1"}\n{"user_id": "u2"}\n'),
         ("sniffed2", "n,user_id\n1,u1\n2,u2\n"),
@@ -68,6 +71,18 @@ def test_knows_its_columns_and_its_repeats(tmp_path):
         ("a.jsonl", '{"user_id": "u1"}\n{"id": "u2"}\n{"user_id": "u3"}', 2, "line 2 has no 'user_id'"),
         ("a.jsonl", '{"user_id": "u1"}\n{"user_id": true}\n{"user_id": "u3"}', 2, "line 2 has no 'user_id'"),
         ("a.jsonl", '{"user_id": "u1"}\n{"user_id": 1.5}\n{"user_id": "u3"}', 2, "line 2 has no 'user_id'"),
+        (
+            "a.jsonl",
+            '{"user_id": "u1"}\n{"user_id": "u2", "n": 12345678901234567890123}\n{"user_id": "u3"}',
+            2,
+            "line 2 holds a whole number beyond 64 bits",
+        ),
+        (
+            "a.jsonl",
+            '{"user_id": "u1"}\n{"user_id": "u2", "n": ' + "[" * 300 + "]" * 300 + '}\n{"user_id": "u3"}',
+            2,
+            "line 2 cannot be written again",
+        ),
     ],
 )
 def test_a_bad_row_is_told_by_its_line_and_stops_nothing(tmp_path, name, content, line, problem):
@@ -85,6 +100,11 @@ def test_a_bad_row_is_told_by_its_line_and_stops_nothing(tmp_path, name, content
         ("a.csv", "user_id,n,n\nu,1,2\n", "same name"),
         ("a.csv", b"user_id\n\xff\n", "is not UTF-8"),
         ("a.jsonl", b"\xff\n", "is not UTF-8"),
+        ("a.jsonl", '{"id": "u1"}\n{"id": "u2"}', "no column 'user_id'; the columns are: id"),
+        ("a.csv", 'user_id,n\nu1,"open\nu2,2\nu3,3\n', "the CSV breaks off at line"),
+        ("unnamed", "id,team\n1,red\n", "cannot tell what .* is"),
+        ("unnamed", "user_id;team\nu1;red\n", "cannot tell what .* is"),
+        ("unnamed", '[{"user_id": "u1"}]', "cannot tell what .* is"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_refused(tmp_path, name, content, reason):
@@ -96,6 +116,14 @@ def test_a_file_that_cannot_be_used_is_refused(tmp_path, name, content, reason):
 def test_a_missing_file_is_said_to_be(tmp_path, name):
     with pytest.raises(ConfigError, match="cannot read .*missing.*: No such file"):
         open_table(tmp_path / name)
+
+
+def test_numbers_of_many_digits_that_fit_are_kept(tmp_path):
+    text = (
+        '{"user_id": "u", "n": 18446744073709551615, "x": 0.12345678901234567, "t": "1234567890123456789012"}'
+    )
+    (row,) = table(tmp_path, "a.jsonl", text)
+    assert (row.problem, row.fields["n"], row.fields["t"]) == (None, 2**64 - 1, "1234567890123456789012")
 
 
 def test_an_empty_list_is_a_list(tmp_path):

@@ -1,17 +1,20 @@
 """The command line, against a simulator on a real socket."""
 
+import errno
 import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import types
 import urllib.request
 
 import pytest
 
 from profilekit import amplitude, userflux
+from profilekit.bulk import sink
 from profilekit.cli import profiles, show
 from profilekit.rate import Rate
 
@@ -176,6 +179,7 @@ def test_update_somebody_anonymous(cli, simulated):
         ),
         (["enrich", "x", "-o", "o.csv", "--vendor", "amplitude", "--rate", "fast"], "'fast' is not a rate"),
         (["simulate", "--latency", "-1"], "latency is in seconds"),
+        (["simulate", "--port", "99999"], "99999 is not in the range"),
         (["demo", "--users", "0"], "0 is not in the range"),
     ],
 )
@@ -184,6 +188,53 @@ def test_usage_errors_are_one_line_and_status_2(cli, simulated, arguments, messa
     assert (status, out) == (2, "")
     assert message in one_line(err)
     assert simulated.stats()["amplitude"].requests == simulated.stats()["userflux"].requests == 0
+
+
+def test_nothing_asked_is_answered_with_help(cli):
+    for arguments in ([], ["get"], ["update"]):
+        status, out, err = cli(*arguments)
+        assert (status, err) == (2, "")
+        assert out.count("\n") > 5
+
+
+def test_a_write_only_key_is_an_error_of_the_command(cli, simulated, monkeypatch, tmp_path):
+    monkeypatch.delenv("USERFLUX_READ_KEY")
+    (tmp_path / "in.txt").write_text("u1\n")
+    status, _, err = cli("enrich", tmp_path / "in.txt", "-o", tmp_path / "out.csv", "--vendor", "userflux")
+    assert status == 2
+    assert "read + write key" in one_line(err)
+    assert not (tmp_path / "out.csv").exists()
+
+
+def test_a_full_disk_is_no_traceback(cli, simulated, tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sink.os, "fsync", full)
+    (tmp_path / "in.txt").write_text("u1\n")
+    status, _, err = cli("enrich", tmp_path / "in.txt", "-o", tmp_path / "out.csv", "--vendor", "userflux")
+    assert status == 1
+    assert err.splitlines()[-1] == "profilekit: input or output: No space left on device"
+    assert list(tmp_path.iterdir()) == [tmp_path / "in.txt"]
+
+
+def test_several_values_may_be_given_as_the_vendor_writes_them(cli, simulated):
+    _, out, _ = cli("get", "amplitude", "u", "--get-recs", "--rec-id", "r1,r2", "--rec-id", "r3")
+    assert [rec["rec_id"] for rec in json.loads(out)["recommendations"]] == ["r1", "r2", "r3"]
+
+
+def test_a_number_beyond_64_bits_is_refused_and_not_changed(cli, simulated):
+    status, _, err = cli("update", "userflux", "u", "big=123456789012345678901234")
+    assert status == 2
+    assert "64-bit" in one_line(err)
+
+
+def test_a_profile_prints_whatever_the_terminal_can_show(simulated, tmp_path):
+    command = [sys.executable, "-m", "profilekit", "get", "userflux", "日本"]
+    environ = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    done = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert json.loads(done.stdout)["id"] == "日本"
 
 
 @pytest.mark.parametrize("vendor", ["amplitude", "userflux"])
@@ -270,12 +321,24 @@ def test_enrich_from_standard_input_with_another_column(cli, simulated, tmp_path
     assert [row["uf_profile"]["id"] for row in rows] == ["7", "b"]
 
 
+def test_enrich_from_a_pipe(cli, simulated, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_text, args=("user_id,n\nu1,1\nu2,2\n",))
+    writer.start()
+    status, _, err = cli("enrich", pipe, "-o", tmp_path / "out.jsonl", "--vendor", "userflux")
+    writer.join()
+    assert status == 0, err
+    assert [json.loads(line)["n"] for line in (tmp_path / "out.jsonl").read_text().splitlines()] == ["1", "2"]
+
+
 def test_enrich_keeps_to_the_rate_it_is_given(cli, simulated, tmp_path):
     source, output = tmp_path / "users.txt", tmp_path / "out.jsonl"
     source.write_text("\n".join(f"u{number}" for number in range(40)))
-    status, _, err = cli("enrich", source, "-o", output, "--vendor", "amplitude", "--rate", "100/1")
+    status, _, err = cli("enrich", source, "-o", output, "--vendor", "amplitude", "--rate", "20/1")
     assert status == 0
-    assert "of 100/s" in err
+    assert "of 20/s" in err
+    assert simulated.stats()["amplitude"].most_in_window <= 40
 
 
 def test_enrich_refuses_a_list_without_the_column_before_anything_is_sent(cli, simulated, tmp_path):
@@ -304,6 +367,13 @@ def test_a_terminal_gets_bars(monkeypatch):
 
 
 # ---- demo and simulate, as processes -----------------------------------------------------------
+
+
+def test_demo_overwrites_nothing(cli, tmp_path):
+    (tmp_path / "users.csv").write_text("mine")
+    status, _, err = cli("demo", "--directory", tmp_path)
+    assert status == 2
+    assert "is not empty" in one_line(err)
 
 
 def test_demo(cli, tmp_path):

@@ -208,6 +208,71 @@ def test_a_permit_granted_to_somebody_who_is_leaving_goes_to_the_next():
     assert virtual(main()) == ["staying"]
 
 
+def test_a_release_in_the_turn_of_a_cancellation_reaches_those_who_stay():
+    """The cancelled waiter is still in line, and not yet awake to leave it."""
+
+    async def main():
+        limiter, order = Limiter(Rate(100, 1), 1), []
+
+        async def visit(number):
+            permit = await limiter.acquire(now() + 60)
+            order.append(number)
+            permit.release()
+
+        holder = await limiter.acquire(None)
+        tasks = [asyncio.create_task(visit(number)) for number in range(4)]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        tasks[1].cancel()
+        holder.release()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [type(result) for result in results] == [asyncio.CancelledError] * 2 + [type(None)] * 2
+        assert limiter.in_flight == 0
+        return order
+
+    assert virtual(main()) == [2, 3]
+
+
+def test_a_deadline_in_the_turn_of_a_release_hurts_nobody():
+    async def main():
+        limiter = Limiter(Rate(100, 1), 1)
+
+        async def visit(timeout):
+            permit = await limiter.acquire(now() + timeout)
+            await asyncio.sleep(1.0)
+            permit.release()
+
+        results = await asyncio.gather(*(visit(timeout) for timeout in (5, 1, 1, 5)), return_exceptions=True)
+        kinds = [type(result) for result in results]
+        assert (kinds[0], kinds[3]) == (type(None), type(None))
+        assert set(kinds) <= {type(None), RequestTimeoutError}
+        assert limiter.in_flight == 0
+
+    virtual(main())
+
+
+def test_what_left_just_before_the_loop_was_stuck_counts_from_when_it_went_on():
+    async def main():
+        limiter, times = Limiter(Rate(10, 1), 100), []
+
+        async def visit():
+            permit = await limiter.acquire(None)
+            permit.sent()
+            times.append(now())
+            if len(times) == 5:
+                # Nothing runs while the clock jumps: a machine that was busy elsewhere.
+                asyncio.get_running_loop().now += 0.3
+            permit.release()
+
+        await asyncio.gather(*(visit() for _ in range(30)))
+        return times[4] + 0.3, times
+
+    resumed, times = virtual(main())
+    # The fifth may be seen as late as the loop went on, and then nine more within a second.
+    assert len([time for time in times[5:] if time < resumed + 1]) <= 9
+    assert len(times) == 30
+
+
 def test_a_permit_that_cannot_come_in_time_is_refused_at_once():
     async def main():
         limiter, times = Limiter(Rate(10, 1), 100), []
@@ -285,6 +350,11 @@ def test_a_pause_is_never_nothing_and_never_for_ever():
         limiter.pause(None)
         await spend(limiter, times)
         shortest = now() - began
+        for nothing in (0, 0.0):
+            limiter.pause(nothing)
+            began = now()
+            await spend(limiter, times)
+            assert now() - began >= 1.0
         limiter.pause(1e12)
         began = now()
         await spend(limiter, times)

@@ -37,6 +37,10 @@ def test_the_ceiling_doubles_up_to_the_longest():
     assert ceilings == [0.5, 1.0, 2.0, 3.0, 3.0]
 
 
+def test_any_number_of_attempts_has_a_ceiling():
+    assert back_off(error(attempts=5000), Retry(attempts=10_000, longest=3.0), draw=Highest()) == 3.0
+
+
 def test_the_jitter_is_full():
     assert back_off(error(attempts=3), Retry(), draw=Lowest()) == 0
     draws = [back_off(error(attempts=2), Retry(first=1), draw=random.Random(seed)) for seed in range(200)]

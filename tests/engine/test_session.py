@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import warnings
 
 import aiohttp
 import pytest
@@ -13,6 +14,7 @@ from profilekit.engine import transport
 from profilekit.engine.transport import HttpRequest
 from profilekit.errors import (
     ClientClosedError,
+    ConfigError,
     ConnectionFailedError,
     ProfileKitError,
     RequestTimeoutError,
@@ -330,6 +332,31 @@ async def test_the_callers_session_cannot_break_the_rules():
                 await client.send(GET)
     assert caught.value.status == 302
     assert len(server.received) == 1
+
+
+async def test_a_session_that_authorises_by_itself_is_refused():
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        session = aiohttp.ClientSession(auth=aiohttp.BasicAuth("user", "password"))
+    async with session:
+        with pytest.raises(ConfigError, match="auth of its own"):
+            ProfileClient(account_at("https://host"), session=session)
+
+
+async def test_the_callers_tracing_keeps_its_own_context():
+    seen = []
+
+    async def note(session, context, params):
+        seen.append(context.trace_request_ctx)
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_start.append(note)
+    async with (
+        raw_server(saying(ok(BODY))) as server,
+        aiohttp.ClientSession(trace_configs=[tracing]) as session,
+    ):
+        async with ProfileClient(account_at(server.url), session=session) as client:
+            await client.send(GET)
+    assert seen == [None]
 
 
 async def test_a_session_that_was_closed_is_said_to_be():

@@ -1,9 +1,14 @@
 """What the contract tests leave: Retry-After, hints, texts from outside."""
 
+import datetime as dt
+import enum
+from typing import ClassVar, Literal
+
+import msgspec
 import pytest
 from stub import response
 
-from profilekit import amplitude, errors
+from profilekit import Endpoint, Request, Vendor, amplitude, errors
 from profilekit.engine import wire
 
 NOW = 1_700_000_000.0
@@ -78,6 +83,98 @@ def test_a_long_body_is_cut():
 def test_a_key_across_the_cut_leaves_no_half_behind():
     error = fail(500, b"x" * 2040 + b"secret-key")
     assert "secret" not in error.body
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 2040, 2047, 4090, 4096, 70_000])
+def test_no_half_of_a_key_is_left_wherever_the_body_is_cut(size):
+    error = fail(401, b"x" * size + b"secret-key" * 20_000)
+    assert "secret" not in error.body + str(error)
+    assert "y" not in error.body
+
+
+@pytest.mark.parametrize(
+    "form", ["ab/cd+ef==", "ab\\/cd+ef==", "ab%2Fcd%2Bef%3D%3D", "ab/cd%2Bef%3D%3D", "ab&lt;", '"ab/cd+ef=="']
+)
+def test_a_key_is_known_in_the_forms_in_which_it_comes_back(form):
+    for secret in ("ab/cd+ef==", "ab<cd"):
+        account = amplitude.Account(secret_key=secret)
+        with pytest.raises(errors.StatusError) as caught:
+            wire.parse(GET, response(401, form.encode()), wire.decoder_for(type(GET)), account)
+        if secret == "ab/cd+ef==" and "lt" not in form:
+            assert "cd" not in caught.value.body
+
+
+def test_a_decode_error_stays_short():
+    class Plan(msgspec.Struct):
+        user_id: Literal["a", "b"]
+
+    body = b'{"userData": {"user_id": "' + b"x" * 1_000_000 + b'"}}'
+    with pytest.raises(errors.DecodeError) as caught:
+        wire.parse(GET, response(200, body), wire.decoder_for(type(GET), Plan), ACCOUNT)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_type_of_the_callers_own_that_fails_is_a_decode_error():
+    class Picky(msgspec.Struct):
+        user_id: str | None = None
+
+        def __post_init__(self):
+            raise KeyError("no")
+
+    with pytest.raises(errors.DecodeError, match="no"):
+        wire.parse(GET, response(200, b'{"userData": {}}'), wire.decoder_for(type(GET), Picky), ACCOUNT)
+
+
+class Unresolved(msgspec.Struct):
+    field: "Missing"  # noqa: F821 - that is the point
+
+
+@pytest.mark.parametrize("into", [{}, [1], 5, Unresolved, dict[str, int] | Unresolved])
+def test_what_is_no_type_is_refused(into):
+    with pytest.raises(errors.ConfigError, match="cannot be decoded into"):
+        wire.decoder_for(type(GET), into)
+    with pytest.raises(errors.ConfigError, match="cannot be decoded into"):
+        wire.check_into(into)
+
+
+def test_a_vendor_that_stumbles_over_an_answer_leaves_it_to_the_status():
+    def classify(status, body):
+        raise ValueError(body)
+
+    class Stumbling(Request[None], frozen=True):
+        endpoint: ClassVar[Endpoint] = Endpoint(Vendor("stumbling", classify), "GET", "/")
+
+    with pytest.raises(errors.VendorUnavailableError):
+        wire.parse(Stumbling(), response(502, b"<html>"), None, ACCOUNT)
+
+
+class Color(enum.Enum):
+    RED = "red"
+
+
+class Everything(Request[None], frozen=True):
+    endpoint: ClassVar[Endpoint] = Endpoint(
+        Vendor("everything"), "GET", "/{number}", query=("color", "names", "when", "tags", "share")
+    )
+    number: int
+    color: Color | None = None
+    names: list[str] | None = None
+    when: dt.datetime | None = None
+    tags: dict[str, str] = msgspec.field(default_factory=dict)
+    share: float = 0.5
+
+
+def test_values_of_all_kinds_travel_in_a_query():
+    when = dt.datetime(2026, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+    request = Everything(7, color=Color.RED, names=["a b", "c"], when=when, share=0.25)
+    form = wire.template(Everything, ACCOUNT)
+    assert (
+        wire.build(request, form).target
+        == "/7?color=red&names=a%20b,c&when=2026-01-02T03%3A04%3A05Z&share=0.25"
+    )
+    assert wire.build(Everything(7), form).target == "/7"
+    assert hash(request) == hash(Everything(7, color=Color.RED, names=["a b", "c"], when=when, share=0.25))
+    assert repr(form).count("Api-Key") == 0
 
 
 def test_texts_from_outside_cannot_drive_a_terminal():
