@@ -6,9 +6,11 @@ from urllib.parse import urlsplit
 
 from profilekit.errors import ConfigError
 
-__all__ = ["check_base_url", "check_count", "check_key", "check_seconds", "check_text"]
+__all__ = ["check_base_url", "check_count", "check_header", "check_key", "check_seconds", "check_text"]
 
 _FOREVER = float("inf")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FIELD_VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _VISIBLE_ASCII = re.compile(r"[!-~]+")
 
 
@@ -34,6 +36,15 @@ def check_seconds(where: str, seconds: object) -> None:
     """Refuse what is not a positive number of seconds; infinity is one."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= _FOREVER:
         raise ConfigError(f"{where} must be a positive number of seconds, got {seconds!r}")
+
+
+def check_header(name: str, value: str) -> None:
+    """Refuse a header field that could be read as more than one. Its value stays out of the message."""
+    good = _TOKEN.fullmatch(name) and _FIELD_VALUE.fullmatch(value)
+    # Error trackers show the variables of every frame.
+    del value
+    if not good:
+        raise ConfigError(f"the header {name!a} holds what no header can: control characters, or no Latin-1")
 
 
 def check_key(where: str, key: object) -> None:

@@ -455,8 +455,9 @@ def test_a_client_must_be_open():
         with pytest.raises(ClientClosedError, match="open the client first"):
             client.stream([GET])
         async with client:
-            assert repr(client) == "<ProfileClient amplitude (open)>"
-        assert repr(client) == "<ProfileClient amplitude (closed)>"
+            assert repr(client) == "<ProfileClient amplitude (open, over Stub)>"
+            assert client.stats().transport == client.stats().vendors["amplitude"].transport == "Stub"
+        assert repr(client) == "<ProfileClient amplitude (closed, over Stub)>"
         with pytest.raises(ClientClosedError, match="was closed"):
             await client.send(GET)
         with pytest.raises(ClientClosedError, match="was closed"):

@@ -135,6 +135,7 @@ class Lane:
             retries=self._retries,
             permits_waited=self._limiter.waited,
             in_flight=self._limiter.in_flight,
+            transport=type(self._transport).__name__,
         )
 
     def turn_away(self) -> None:

@@ -17,6 +17,7 @@ class LaneStats(msgspec.Struct, frozen=True):
         retries: Times that a request was sent again.
         permits_waited: Permits that were not there at once.
         in_flight: Requests with the vendor right now.
+        transport: The name of the class that sends.
     """
 
     sent: int
@@ -25,6 +26,7 @@ class LaneStats(msgspec.Struct, frozen=True):
     retries: int
     permits_waited: int
     in_flight: int
+    transport: str
 
 
 class Stats(LaneStats, frozen=True):
@@ -45,5 +47,6 @@ def together(lanes: dict[str, LaneStats]) -> Stats:
         retries=sum(lane.retries for lane in lanes.values()),
         permits_waited=sum(lane.permits_waited for lane in lanes.values()),
         in_flight=sum(lane.in_flight for lane in lanes.values()),
+        transport=", ".join(sorted({lane.transport for lane in lanes.values()})),
         vendors=lanes,
     )

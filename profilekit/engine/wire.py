@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from profilekit import errors, jsontext
+from profilekit.checks import check_header
 from profilekit.engine.transport import Headers, HttpRequest, HttpResponse
 from profilekit.errors import ConfigError, DecodeError, StatusError
 from profilekit.request import Account, Request, default_of, result_type, title
@@ -70,6 +71,8 @@ def template(request: type[Request[Any]], account: Account) -> Template:
     headers = Headers({"Accept": "application/json", **account.headers(endpoint)})
     if endpoint.body:
         headers["Content-Type"] = "application/json"
+    for name, value in headers.items():
+        check_header(name, value)
     return Template(
         method=endpoint.method,
         path=(urlsplit(account.base_url).path + first, *rest),

@@ -12,7 +12,7 @@ class RawServer:
 
 
 @asynccontextmanager
-async def raw_server(script):
+async def raw_server(script, *, ssl=None):
     """Serve ``script(server, reader, writer)`` on every connection."""
     server = RawServer()
     tasks = set()
@@ -27,7 +27,7 @@ async def raw_server(script):
         finally:
             writer.close()
 
-    listener = await asyncio.start_server(handle, "127.0.0.1", 0)
+    listener = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=ssl)
     host, port = listener.sockets[0].getsockname()[:2]
     server.url = f"http://{host}:{port}"
     try:

@@ -1,0 +1,167 @@
+"""One connection to a vendor: one request, one answer, and again. llhttp does the framing."""
+
+import asyncio
+from typing import cast
+
+import httptools
+
+from profilekit.engine.answer import Fields
+from profilekit.engine.transport import MAX_BODY, HttpResponse
+from profilekit.errors import ConnectionFailedError, RequestTimeoutError, TransportError
+
+__all__ = ["Connection"]
+
+_BUFFER = 32 * 1024
+_MAX_HEAD = 64 * 1024
+
+
+class Connection(asyncio.BufferedProtocol):
+    """Drives one transport. It reads into a buffer of its own, so that a read allocates nothing.
+
+    Attributes:
+        deadline: When the answer that is waited for comes too late, on the clock of the event loop.
+        idle_since: When the last answer was complete, on the same clock.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Wait for ``connection_made``."""
+        self._loop = loop
+        self._view = memoryview(bytearray(_BUFFER))
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport | None = None
+        self._answer: asyncio.Future[HttpResponse] | None = None
+        self._keeps_alive = True
+        self.deadline = 0.0
+        self.idle_since = loop.time()
+        self._forget()
+
+    def _forget(self) -> None:
+        """Make room for the next answer."""
+        self._fields: list[tuple[bytes, bytes]] = []
+        self._body: list[bytes] = []
+        self._head_size = self._body_size = 0
+        self._in_body = False
+
+    # ---- what the pool does --------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        """Whether an answer is waited for."""
+        return self._answer is not None
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another request can be sent: nothing is under way, and nothing is left over."""
+        return self._keeps_alive and self._answer is None and self._transport is not None
+
+    def ask(self, data: bytes, deadline: float) -> "asyncio.Future[HttpResponse]":
+        """Send a request and return the future of its answer. Only for a connection that is reusable."""
+        answer = self._answer = self._loop.create_future()
+        self.deadline = deadline
+        cast("asyncio.Transport", self._transport).write(data)
+        return answer
+
+    def expire(self) -> None:
+        """End an exchange that is too late; its answer must not meet the next request."""
+        self._end(RequestTimeoutError("the deadline passed before the whole answer was there"))
+
+    def abort(self) -> None:
+        """Close at once; whoever waits for an answer is told that there is none."""
+        self._break("the connection was closed")
+
+    # ---- what the network does -----------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the transport."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's form
+        """Return where to read to."""
+        return self._view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Hand what was read to the parser."""
+        if self._answer is None:
+            self._break("the server sent something that nobody asked for")
+            return
+        if not self._in_body:
+            self._head_size += nbytes
+        try:
+            self._parser.feed_data(self._view[:nbytes])
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self._break(f"the answer is not HTTP as it should be ({error})")
+        if self._head_size > _MAX_HEAD and not self._in_body:
+            self._break(f"the head of the answer is larger than {_MAX_HEAD} bytes", retryable=False)
+
+    def eof_received(self) -> None:
+        """Complete an answer that nothing but the end of the connection ends."""
+        if self._in_body and not self._keeps_alive and not self._has_length():
+            self._complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell whoever waits."""
+        self._transport = None
+        where = "inside" if self._head_size else "before"
+        reason = f": {exc.strerror}" if isinstance(exc, OSError) and exc.strerror else ""
+        self._break(f"the connection broke {where} the answer{reason}")
+
+    def _has_length(self) -> bool:
+        return any(name.lower() in {b"content-length", b"transfer-encoding"} for name, _ in self._fields)
+
+    # ---- what the parser finds -----------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        """Notice a second answer to one request: there is no telling whose the next one would be."""
+        if self._answer is None:
+            self._keeps_alive = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Keep a header field."""
+        self._fields.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """Tell the head of the answer from an interim one."""
+        if self._parser.get_status_code() < 200:
+            self._fields.clear()
+        elif self._answer is not None:
+            self._in_body = True
+            self._keeps_alive = self._parser.should_keep_alive()
+
+    def on_body(self, body: bytes) -> None:
+        """Keep a part of the body, as long as the whole is not too large."""
+        self._body_size += len(body)
+        if self._body_size > MAX_BODY:
+            self._break(f"the answer is larger than {MAX_BODY} bytes", retryable=False)
+        else:
+            self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        """Hand the answer over."""
+        if self._in_body:
+            self._complete()
+
+    def _complete(self) -> None:
+        answer, self._answer = self._answer, None
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        if answer is not None and not answer.done():
+            answer.set_result(HttpResponse(self._parser.get_status_code(), Fields(self._fields), body))
+        self.idle_since = self._loop.time()
+        self._forget()
+
+    # ---- how it ends ---------------------------------------------------------------------------
+
+    def _break(self, reason: str, *, retryable: bool = True) -> None:
+        error = ConnectionFailedError(reason)
+        error.retryable = retryable
+        self._end(error)
+
+    def _end(self, error: TransportError) -> None:
+        """Close for good. The request was written, so the vendor may have acted on it."""
+        error.maybe_applied = True
+        answer, self._answer = self._answer, None
+        if answer is not None and not answer.done():
+            answer.set_exception(error)
+        self._keeps_alive = self._in_body = False
+        if self._transport is not None:
+            self._transport.abort()
+            self._transport = None

@@ -1,0 +1,202 @@
+"""A transport that drives its connections itself: the hot path.
+
+aiohttp's resolver and aiohappyeyeballs dial, llhttp frames, and in between there is one buffer for each
+connection, no task and no timer for a request. What it does not do (proxies, tracing, a session of
+the caller's own), the session transport does.
+"""
+
+import asyncio
+import socket
+import ssl
+from importlib.metadata import version
+from urllib.parse import urlsplit
+
+import aiohappyeyeballs
+import aiohttp
+
+from profilekit.engine.answer import encoding_of, inflated
+from profilekit.engine.connection import Connection
+from profilekit.engine.transport import Headers, HttpRequest, HttpResponse, Sent
+from profilekit.errors import ClientClosedError, ConnectionFailedError, RequestTimeoutError
+from profilekit.request import Account
+
+__all__ = ["DirectTransport"]
+
+# How late a deadline may be noticed while answers are waited for, and otherwise how often idle
+# connections are looked at, in seconds.
+_SWEEP = 0.05
+_REST = 1.0
+
+# Vendors close idle connections after a minute or so; we do before.
+_LONGEST_IDLE = 15.0
+
+_HAPPY_EYEBALLS_DELAY = 0.25
+
+
+class DirectTransport:
+    """A pool of connections to the origin of one account."""
+
+    def __init__(self, account: Account) -> None:
+        """Take where to; connections are made when they are needed.
+
+        Args:
+            account: Its ``base_url`` is where to, its ``max_in_flight`` how many connections at most.
+        """
+        origin = urlsplit(account.base_url)
+        self._tls = ssl.create_default_context() if origin.scheme == "https" else None
+        self._host = origin.hostname or ""
+        self._port = origin.port or (443 if self._tls else 80)
+        self._fixed = f"Host: {origin.netloc}\r\nUser-Agent: profilekit/{version('profilekit')}\r\n"
+        self._last_headers: Headers | None = None
+        self._last_head = b""
+        self._places = asyncio.Semaphore(account.max_in_flight)
+        self._open: set[Connection] = set()
+        self._idle: list[Connection] = []
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._resting = True
+        self._closed = False
+
+    async def exchange(self, request: HttpRequest, deadline: float, sent: Sent) -> HttpResponse:
+        """Send one request once; see ``Transport.exchange``."""
+        data = self._encoded(request)
+        if self._places.locked():
+            await self._wait_for_place(deadline)
+        else:
+            await self._places.acquire()
+        try:
+            connection = self._take() or await self._dial(deadline)
+            if self._resting:
+                self._look_again(_SWEEP)
+            sent()
+            response = await self._answer(connection, data, deadline)
+        finally:
+            self._places.release()
+        encoding = encoding_of(response)
+        if encoding is None:
+            return response
+        return HttpResponse(response.status, response.headers, inflated(response.body, encoding))
+
+    async def _answer(self, connection: Connection, data: bytes, deadline: float) -> HttpResponse:
+        try:
+            return await connection.ask(data, deadline)
+        except asyncio.CancelledError:
+            connection.abort()
+            raise
+        finally:
+            if connection.reusable:
+                self._idle.append(connection)
+            else:
+                connection.abort()
+                self._open.discard(connection)
+
+    def _encoded(self, request: HttpRequest) -> bytes:
+        """Return the bytes of a request."""
+        # Mostly the headers are the very object of the request before.
+        if request.headers is not self._last_headers:
+            lines = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
+            self._last_headers, self._last_head = request.headers, (self._fixed + lines).encode("latin-1")
+        start = f"{request.method} {request.target} HTTP/1.1\r\n".encode("ascii")
+        if request.body is None:
+            return start + self._last_head + b"\r\n"
+        length = b"Content-Length: %d\r\n\r\n" % len(request.body)
+        return start + self._last_head + length + request.body
+
+    # ---- connections ---------------------------------------------------------------------------
+
+    def _take(self) -> Connection | None:
+        """Return the idle connection that was used last, if there is one that still works."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.reusable:
+                return connection
+            self._open.discard(connection)
+        return None
+
+    async def _wait_for_place(self, deadline: float) -> None:
+        try:
+            async with asyncio.timeout_at(deadline):
+                await self._places.acquire()
+        except TimeoutError:
+            raise RequestTimeoutError("no connection came free before the deadline") from None
+
+    async def _dial(self, deadline: float) -> Connection:
+        if self._closed:
+            raise ClientClosedError("the client is closed")
+        failure: ConnectionFailedError | RequestTimeoutError
+        try:
+            async with asyncio.timeout_at(deadline) as scope:
+                return await self._connect()
+        except OSError as error:
+            if scope.expired():
+                failure = RequestTimeoutError(
+                    f"no connection to {self._host}:{self._port} before the deadline"
+                )
+            else:
+                failure = ConnectionFailedError(
+                    f"cannot connect to {self._host}:{self._port}: {_reason(error)}"
+                )
+                failure.retryable = not isinstance(error, ssl.SSLError)
+        raise failure
+
+    async def _connect(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        resolver = aiohttp.ThreadedResolver()
+        found = await resolver.resolve(self._host, self._port, family=socket.AF_UNSPEC)
+        addresses = [
+            (entry["family"], socket.SOCK_STREAM, entry["proto"], "", (entry["host"], entry["port"]))
+            for entry in found
+        ]
+        sock = await aiohappyeyeballs.start_connection(
+            addresses, happy_eyeballs_delay=_HAPPY_EYEBALLS_DELAY, interleave=1
+        )
+        try:
+            _, connection = await loop.create_connection(
+                lambda: Connection(loop),
+                sock=sock,
+                ssl=self._tls,
+                server_hostname=self._host if self._tls else None,
+            )
+        except BaseException:
+            sock.close()
+            raise
+        self._open.add(connection)
+        return connection
+
+    # ---- time ----------------------------------------------------------------------------------
+
+    def _sweep(self) -> None:
+        """End exchanges that are too late and connections that are idle for too long; come back."""
+        now = asyncio.get_running_loop().time()
+        for connection in tuple(self._open):
+            if connection.busy and connection.deadline <= now:
+                connection.expire()
+            elif not connection.busy and connection.idle_since + _LONGEST_IDLE <= now:
+                connection.abort()
+                self._open.discard(connection)
+        if self._open:
+            self._look_again(_SWEEP if any(connection.busy for connection in self._open) else _REST)
+        else:
+            self._resting = True
+
+    def _look_again(self, after: float) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self._resting = after == _REST
+        self._sweeper = asyncio.get_running_loop().call_later(after, self._sweep)
+
+    async def close(self) -> None:
+        """Close every connection. Exchanges under way end with ConnectionFailedError."""
+        self._closed = True
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        while self._open:
+            self._open.pop().abort()
+        self._idle.clear()
+        # Transports close their sockets in the next turn of the loop.
+        await asyncio.sleep(0)
+
+
+def _reason(error: OSError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate cannot be trusted: {error.verify_message}"
+    return error.strerror or str(error) or type(error).__name__

@@ -1,0 +1,380 @@
+"""What only the direct transport does: its pool, its sweep, its framing at the edges, TLS."""
+
+import asyncio
+import datetime as dt
+import gzip
+import ssl
+import zlib
+
+import pytest
+from rawserver import ok, raw_server, read_request, saying
+
+from profilekit import ProfileClient, Rate, Retry, amplitude
+from profilekit.engine import answer, connection, direct
+from profilekit.engine.answer import Fields, inflated
+from profilekit.engine.direct import DirectTransport
+from profilekit.engine.transport import Headers, HttpRequest
+from profilekit.errors import ClientClosedError, ConnectionFailedError, RequestTimeoutError
+
+BODY = b'{"userData": {"user_id": "u"}}'
+GET = amplitude.GetProfile("u")
+REQUEST = HttpRequest("GET", "/", Headers())
+
+
+def now():
+    return asyncio.get_running_loop().time()
+
+
+def account_at(url, **fields):
+    return amplitude.Account(secret_key="key", base_url=url, rate=Rate(10_000, per=1), **fields)
+
+
+async def ask(transport, request=REQUEST, *, within=5.0):
+    return await transport.exchange(request, now() + within, lambda: None)
+
+
+async def settled(condition):
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+# ---- the pool ----------------------------------------------------------------------------------
+
+
+async def test_it_is_what_a_client_uses_by_itself():
+    async with ProfileClient(account_at("https://host")) as client:
+        assert client.stats().transport == "DirectTransport"
+        assert repr(client) == "<ProfileClient amplitude (open, over DirectTransport)>"
+
+
+async def test_connections_are_used_again_the_last_one_first():
+    async with raw_server(saying(ok(BODY))) as server:
+        transport = DirectTransport(account_at(server.url))
+        await asyncio.gather(*(ask(transport) for _ in range(5)))
+        assert server.connections == 5
+        for _ in range(20):
+            await ask(transport)
+        assert server.connections == 5
+        await transport.close()
+
+
+async def test_there_are_never_more_connections_than_the_account_allows():
+    async with raw_server(saying(ok(BODY))) as server:
+        transport = DirectTransport(account_at(server.url, max_in_flight=3))
+        await asyncio.gather(*(ask(transport) for _ in range(50)))
+        assert server.connections <= 3
+        await transport.close()
+
+
+async def test_waiting_for_a_connection_counts_against_the_deadline():
+    async def silence(server, reader, writer):
+        await read_request(server, reader)
+        await reader.read()
+
+    async with raw_server(silence) as server:
+        transport = DirectTransport(account_at(server.url, max_in_flight=1))
+        holder = asyncio.create_task(ask(transport))
+        await settled(lambda: server.received)
+        with pytest.raises(RequestTimeoutError, match="no connection came free") as caught:
+            await ask(transport, within=0.05)
+        assert not caught.value.maybe_applied
+        holder.cancel()
+        await asyncio.gather(holder, return_exceptions=True)
+        await transport.close()
+
+
+async def test_a_connection_that_the_server_closed_meanwhile_is_not_used():
+    async def once(server, reader, writer):
+        await read_request(server, reader)
+        writer.write(ok(BODY))
+
+    async with raw_server(once) as server:
+        async with ProfileClient(account_at(server.url), retry=Retry(attempts=1)) as client:
+            for _ in range(5):
+                await client.send(GET)
+                await asyncio.sleep(0.01)
+            assert client.stats().sent == 5
+    assert len(server.received) == server.connections == 5
+
+
+async def test_connections_that_are_idle_for_long_are_closed(monkeypatch):
+    monkeypatch.setattr(direct, "_LONGEST_IDLE", 0.05)
+    monkeypatch.setattr(direct, "_REST", 0.02)
+    closed = asyncio.Event()
+
+    async def script(server, reader, writer):
+        await read_request(server, reader)
+        writer.write(ok(BODY))
+        await reader.read()
+        closed.set()
+
+    async with raw_server(script) as server:
+        transport = DirectTransport(account_at(server.url))
+        await ask(transport)
+        await asyncio.wait_for(closed.wait(), 5)
+        await transport.close()
+
+
+async def test_closing_ends_what_is_under_way_and_refuses_what_comes():
+    async def silence(server, reader, writer):
+        await read_request(server, reader)
+        await reader.read()
+
+    async with raw_server(silence) as server:
+        transport = DirectTransport(account_at(server.url))
+        task = asyncio.create_task(ask(transport))
+        await settled(lambda: server.received)
+        await transport.close()
+        with pytest.raises(ConnectionFailedError) as caught:
+            await task
+        assert caught.value.maybe_applied
+        with pytest.raises(ClientClosedError):
+            await ask(transport)
+
+
+# ---- framing at the edges ----------------------------------------------------------------------
+
+
+async def failing(answers, *, within=5.0):
+    async with raw_server(saying(answers)) as server:
+        transport = DirectTransport(account_at(server.url))
+        with pytest.raises(ConnectionFailedError) as caught:
+            await ask(transport, within=within)
+        await transport.close()
+    return caught.value
+
+
+async def test_a_second_answer_is_nobodys():
+    """Both come with one read: the first is taken, and the connection is not trusted again."""
+
+    async def twice(server, reader, writer):
+        await read_request(server, reader)
+        writer.write(ok(b"first") + ok(b"second"))
+        await reader.read()
+
+    async with raw_server(twice) as server:
+        transport = DirectTransport(account_at(server.url))
+        for _ in range(3):
+            assert (await ask(transport)).body == b"first"
+        assert server.connections == 3
+        await transport.close()
+
+
+@pytest.mark.parametrize("surplus", [ok(b"late"), b"garbage", b"\r\n\r\n"])
+async def test_what_comes_unasked_ends_the_connection(surplus):
+    async def script(server, reader, writer):
+        await read_request(server, reader)
+        writer.write(ok(b"mine"))
+        await writer.drain()
+        await asyncio.sleep(0.01)
+        writer.write(surplus)
+        await reader.read()
+
+    async with raw_server(script) as server:
+        transport = DirectTransport(account_at(server.url))
+        for number in range(1, 4):
+            assert (await ask(transport)).body == b"mine"
+            await settled(lambda: not transport._idle or not transport._idle[-1].reusable)
+            assert server.connections == number
+        await transport.close()
+
+
+async def test_a_body_longer_than_it_said_is_cut_and_the_connection_ends():
+    long = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfour and more"
+    async with raw_server(saying(long)) as server:
+        transport = DirectTransport(account_at(server.url))
+        assert (await ask(transport)).body == b"four"
+        assert (await ask(transport)).body == b"four"
+        assert server.connections == 2
+        await transport.close()
+
+
+@pytest.mark.parametrize("status", [204, 304])
+async def test_some_statuses_have_no_body_whatever_they_say(status):
+    head = f"HTTP/1.1 {status} Nothing\r\nContent-Length: 5\r\n\r\n".encode()
+    head = head if status == 304 else f"HTTP/1.1 {status} Nothing\r\n\r\n".encode()
+    async with raw_server(saying(head)) as server:
+        transport = DirectTransport(account_at(server.url))
+        for _ in range(2):
+            response = await ask(transport)
+            assert (response.status, response.body) == (status, b"")
+        assert server.connections == 1
+        await transport.close()
+
+
+async def test_connection_close_is_obeyed():
+    async with raw_server(saying(ok(BODY, "Connection: close"))) as server:
+        transport = DirectTransport(account_at(server.url))
+        for _ in range(2):
+            assert (await ask(transport)).body == BODY
+        assert server.connections == 2
+        await transport.close()
+
+
+async def test_a_head_without_end_is_cut_off():
+    error = await failing(b"HTTP/1.1 200 OK\r\n" + b"X-Filler: %s\r\n" % (b"x" * 1000) * 2000)
+    assert "head of the answer is larger than 65536 bytes" in str(error)
+    assert not error.retryable
+
+
+async def test_interim_answers_without_end_are_cut_off():
+    error = await failing(b"HTTP/1.1 102 Processing\r\n\r\n" * 10_000)
+    assert "head of the answer is larger" in str(error)
+
+
+async def test_a_switch_of_protocols_is_refused():
+    error = await failing(b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n")
+    assert "not HTTP as it should be" in str(error)
+
+
+async def test_a_drip_is_ended_by_the_deadline():
+    async def drip(server, reader, writer):
+        await read_request(server, reader)
+        for byte in ok(BODY):
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await asyncio.sleep(0.02)
+
+    async with raw_server(drip) as server:
+        transport = DirectTransport(account_at(server.url))
+        began = now()
+        with pytest.raises(RequestTimeoutError):
+            await ask(transport, within=0.2)
+        assert 0.19 <= now() - began < 1
+        await transport.close()
+
+
+async def test_a_deadline_after_a_quiet_time_is_kept_too():
+    async def second_is_silent(server, reader, writer):
+        await read_request(server, reader)
+        writer.write(ok(BODY))
+        await read_request(server, reader)
+        await reader.read()
+
+    async with raw_server(second_is_silent) as server:
+        transport = DirectTransport(account_at(server.url))
+        await ask(transport)
+        await settled(lambda: transport._resting)
+        began = now()
+        with pytest.raises(RequestTimeoutError):
+            await ask(transport, within=0.1)
+        assert now() - began < 0.9
+        await transport.close()
+
+
+# ---- what answers are made of ------------------------------------------------------------------
+
+
+def test_fields_do_not_care_about_case():
+    fields = Fields([(b"Retry-After", b"7"), (b"X", b"\xe9"), (b"retry-after", b"8")])
+    assert (fields["retry-after"], fields["RETRY-AFTER"], fields["x"]) == ("7", "7", "é")
+    assert list(fields) == ["retry-after", "x"]
+    assert len(fields) == 2
+    assert fields.get("y", "none") == "none"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed"),
+    [
+        ("gzip", gzip.compress(BODY)),
+        ("x-gzip", gzip.compress(BODY)),
+        ("deflate", zlib.compress(BODY)),
+        ("deflate", zlib.compress(BODY)[2:-4]),
+        ("identity", BODY),
+        (" GZIP , identity", gzip.compress(BODY)),
+        ("deflate, gzip", gzip.compress(zlib.compress(BODY))),
+    ],
+)
+def test_bodies_are_unpacked(encoding, packed):
+    assert inflated(packed, encoding) == BODY
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed", "reason"),
+    [
+        ("br", BODY, "compressed as 'br'"),
+        ("gzip", BODY, "compression is broken"),
+        ("gzip", gzip.compress(BODY)[:-9], "compression breaks off"),
+        ("deflate", b"\xff\xff", "compression is broken"),
+    ],
+)
+def test_bodies_that_cannot_be_unpacked_say_why(encoding, packed, reason):
+    with pytest.raises(ConnectionFailedError, match=reason) as caught:
+        inflated(packed, encoding)
+    assert caught.value.maybe_applied
+
+
+def test_limits_are_those_of_the_port():
+    assert answer.MAX_BODY == connection.MAX_BODY == 16 * 1024 * 1024
+
+
+# ---- TLS ---------------------------------------------------------------------------------------
+
+
+def certificate(tmp_path, *, name="localhost", days=1):
+    """Make a self-signed certificate; return a server's context and the file that vouches for it."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    today = dt.datetime.now(dt.UTC)
+    signed = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(today - dt.timedelta(days=10))
+        .not_valid_after(today + dt.timedelta(days=days))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = tmp_path / "certificate.pem"
+    secret = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    pem.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
+    (tmp_path / "key.pem").write_bytes(secret)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem, tmp_path / "key.pem")
+    return context, pem
+
+
+async def over_tls(context, trusted, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    async with raw_server(saying(ok(BODY)), ssl=context) as server:
+        url = server.url.replace("http://127.0.0.1", "https://localhost")
+        transport = DirectTransport(account_at(url))
+        try:
+            return [(await ask(transport)).body for _ in range(3)], server.connections
+        finally:
+            await transport.close()
+
+
+async def test_tls_is_verified_and_works(tmp_path, monkeypatch):
+    context, pem = certificate(tmp_path)
+    assert await over_tls(context, pem, monkeypatch) == ([BODY] * 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [({"name": "elsewhere.example"}, "[Hh]ostname mismatch"), ({"days": -1}, "expired")],
+    ids=["wrong name", "expired"],
+)
+async def test_a_certificate_that_does_not_fit_is_refused(tmp_path, monkeypatch, wrong, reason):
+    context, pem = certificate(tmp_path, **wrong)
+    with pytest.raises(ConnectionFailedError, match=reason) as caught:
+        await over_tls(context, pem, monkeypatch)
+    assert (caught.value.retryable, caught.value.maybe_applied) == (False, False)
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path, monkeypatch):
+    context, _ = certificate(tmp_path)
+    (tmp_path / "other").mkdir()
+    _, other = certificate(tmp_path / "other")
+    with pytest.raises(ConnectionFailedError, match="cannot be trusted: self.signed certificate"):
+        await over_tls(context, other, monkeypatch)
