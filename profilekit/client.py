@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterable, Iterable, Mapping
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
@@ -162,7 +163,9 @@ class ProfileClient:
         if timeout is not None:
             check_seconds("timeout", timeout)
         decoder = wire.decoder_for(type(request), into)
-        return await lane.send(request, decoder, self._timeout if timeout is None else timeout)
+        seconds = self._timeout if timeout is None else timeout
+        deadline = asyncio.get_running_loop().time() + seconds
+        return await lane.send(request, decoder, deadline=deadline, timeout=seconds)
 
     @overload
     def stream(
@@ -218,10 +221,7 @@ class ProfileClient:
                 f"stream: requests must be an iterable of requests, got {type(requests).__name__}"
             )
 
-        async def work(request: Request[Any]) -> Outcome[Any]:
-            return await self._outcome(request, into)
-
-        return Stream(requests, work, window=window, ordered=ordered)
+        return Stream(requests, partial(self._outcome, into=into), window=window, ordered=ordered)
 
     @overload
     async def send_all(
@@ -264,7 +264,7 @@ class ProfileClient:
         try:
             lane = self._lane_of(request)
             decoder = wire.decoder_for(type(request), into)
-            return Ok(request, await lane.send_in_turn(request, decoder, self._timeout))
+            return Ok(request, await lane.send(request, decoder, deadline=None, timeout=self._timeout))
         except (RequestError, ConfigError) as error:
             # A kept traceback would keep every frame of the attempt alive.
             return Failed(request, error.with_traceback(None))

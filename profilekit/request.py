@@ -97,7 +97,7 @@ class Request(msgspec.Struct, Generic[R_co], frozen=True):
         shape = _shape(type(self))
         values = msgspec.structs.astuple(self)
         # Mostly only the first argument is given.
-        fields = shape.fields[:1] if values[1:] == shape.defaults[1:] else shape.fields
+        fields = shape.first if values[1:] == shape.other_defaults else shape.fields
         for field, value in zip(fields, values, strict=False):
             if value is field.default or (type(value) is bool and field.is_flag):
                 continue
@@ -223,7 +223,8 @@ class _Shape(msgspec.Struct, frozen=True):
 
     title: str
     fields: tuple[_Field, ...]
-    defaults: tuple[object, ...]
+    first: tuple[_Field, ...]
+    other_defaults: tuple[object, ...]
     path_fields: tuple[str, ...]
 
 
@@ -242,7 +243,8 @@ def _shape(request: type[Request[Any]]) -> _Shape:
     return _Shape(
         title=f"{request.endpoint.vendor.name}.{request.__name__}",
         fields=fields,
-        defaults=tuple(field.default for field in fields),
+        first=fields[:1],
+        other_defaults=tuple(field.default for field in fields[1:]),
         path_fields=request.endpoint.path_fields,
     )
 

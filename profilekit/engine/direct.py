@@ -68,7 +68,13 @@ class DirectTransport:
             if self._resting:
                 self._look_again(_SWEEP)
             sent()
-            response = await self._answer(connection, data, deadline)
+            try:
+                response = await connection.ask(data, deadline)
+            except asyncio.CancelledError:
+                connection.abort()
+                raise
+            finally:
+                self._keep(connection)
         finally:
             self._places.release()
         encoding = encoding_of(response)
@@ -76,18 +82,13 @@ class DirectTransport:
             return response
         return HttpResponse(response.status, response.headers, inflated(response.body, encoding))
 
-    async def _answer(self, connection: Connection, data: bytes, deadline: float) -> HttpResponse:
-        try:
-            return await connection.ask(data, deadline)
-        except asyncio.CancelledError:
+    def _keep(self, connection: Connection) -> None:
+        """Keep a connection for the next request, if it can take one."""
+        if connection.reusable:
+            self._idle.append(connection)
+        else:
             connection.abort()
-            raise
-        finally:
-            if connection.reusable:
-                self._idle.append(connection)
-            else:
-                connection.abort()
-                self._open.discard(connection)
+            self._open.discard(connection)
 
     def _encoded(self, request: HttpRequest) -> bytes:
         """Return the bytes of a request."""

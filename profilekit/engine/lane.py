@@ -28,37 +28,34 @@ class Lane:
     """Carries the requests of one account to its vendor, within its quota."""
 
     def __init__(self, account: Account, transport: Transport, retry: Retry) -> None:
-        """Take the transport; it is closed with the lane."""
+        """Take the transport, which is closed with the lane, and the running event loop."""
         self.account = account
         self._transport = transport
         self._retry = retry
         self._limiter = Limiter(account.rate, account.max_in_flight)
+        self._now = asyncio.get_running_loop().time
         self._random = random.Random()
         self._sent = self._succeeded = self._retries = 0
         self._failed: Counter[str] = Counter()
         self._turned_away = asyncio.Event()
         self._templates: dict[type[Request[Any]], wire.Template] = {}
 
-    async def send(self, request: Request[Any], decoder: Decoder | None, timeout: float) -> Any:
-        """Send a request somebody waits for: ``timeout`` bounds everything, the permits included.
-
-        Raises:
-            RequestError: As the client's ``send``.
-        """
-        deadline = asyncio.get_running_loop().time() + timeout
-        return await self._counted(request, decoder, deadline, timeout)
-
-    async def send_in_turn(self, request: Request[Any], decoder: Decoder | None, timeout: float) -> Any:
-        """Send a request of a list: however long the quota takes, ``timeout`` bounds what follows a permit.
-
-        Raises:
-            RequestError: As the client's ``send``.
-        """
-        return await self._counted(request, decoder, None, timeout)
-
-    async def _counted(
-        self, request: Request[Any], decoder: Decoder | None, deadline: float | None, timeout: float
+    async def send(
+        self, request: Request[Any], decoder: Decoder | None, *, deadline: float | None, timeout: float
     ) -> Any:
+        """Send a request until it succeeds, or there is no sense in it.
+
+        Args:
+            request: What to send.
+            decoder: What to make of the answer.
+            deadline: When everything must be over, the wait for permits included, on the clock of the
+                event loop. None for a request of a list: however long the quota takes, each attempt
+                has ``timeout`` from its permit.
+            timeout: Seconds.
+
+        Raises:
+            RequestError: As the client's ``send``.
+        """
         try:
             value = await self._until_settled(request, decoder, deadline, timeout)
         except ProfileKitError as error:
@@ -70,14 +67,6 @@ class Lane:
     async def _until_settled(
         self, request: Request[Any], decoder: Decoder | None, deadline: float | None, timeout: float
     ) -> Any:
-        """Send until it succeeds, or there is no sense in it.
-
-        Args:
-            request: What to send.
-            decoder: What to make of the answer.
-            deadline: When all of it must be over; None if each attempt has ``timeout`` from its permit.
-            timeout: Seconds.
-        """
         http = wire.build(request, self._template(type(request)))
         error: RequestError | None = None
         attempts = 0
@@ -88,7 +77,7 @@ class Lane:
                 # After an attempt its own error says more than that there is no time for another.
                 raise _told(error or late, request, attempts) from None
             attempts += 1
-            until = asyncio.get_running_loop().time() + timeout if deadline is None else deadline
+            until = self._now() + timeout if deadline is None else deadline
             try:
                 return wire.parse(request, await self._attempt(http, permit, until), decoder, self.account)
             except RequestError as failure:
@@ -119,7 +108,7 @@ class Lane:
     async def _back_off(self, error: RequestError, deadline: float) -> None:
         """Wait for the next attempt, or raise the error where there is none."""
         delay = back_off(error, self._retry, draw=self._random)
-        if delay is None or asyncio.get_running_loop().time() + delay >= deadline:
+        if delay is None or self._now() + delay >= deadline:
             raise error
         if delay:
             with suppress(TimeoutError):

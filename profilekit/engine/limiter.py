@@ -98,12 +98,15 @@ class Limiter:
     """
 
     def __init__(self, rate: Rate, max_in_flight: int) -> None:
-        """Start with nobody in line.
+        """Start with nobody in line, on the running event loop.
 
         Args:
             rate: The quota.
             max_in_flight: How many permits may be in use at once.
         """
+        self._loop = asyncio.get_running_loop()
+        # Bound once: a permit asks for the time three times.
+        self._now = self._loop.time
         self._quota = rate.requests
         self._per = rate.per
         self._window = rate.per * _WINDOW_STRETCH
@@ -151,7 +154,7 @@ class Limiter:
         if deadline is not None and self._earliest(self._now()) > deadline:
             raise RequestTimeoutError(_TOO_LATE)
         self.waited += 1
-        turn: asyncio.Future[Permit] = asyncio.get_running_loop().create_future()
+        turn: asyncio.Future[Permit] = self._loop.create_future()
         self._line[turn] = None
         if self._timer is None:
             self._serve()
@@ -182,7 +185,7 @@ class Limiter:
     async def drained(self) -> None:
         """Wait until no permit is in use."""
         if self.in_flight:
-            self._idle = asyncio.get_running_loop().create_future()
+            self._idle = self._loop.create_future()
             await self._idle
 
     def close(self) -> None:
@@ -210,7 +213,7 @@ class Limiter:
             wait = self._wait(now)
             if wait:
                 self._timer_set = now
-                self._timer = asyncio.get_running_loop().call_later(wait, self._serve)
+                self._timer = self._loop.call_later(wait, self._serve)
                 return
             del self._line[turn]
             turn.set_result(self._permit())
@@ -294,10 +297,6 @@ class Limiter:
         full = self._left + self._unsent + ahead >= self._quota
         logged = self._slots[0].last + self._window if full and self._slots else now
         return max(logged, paced, self._paused_until)
-
-    @staticmethod
-    def _now() -> float:
-        return asyncio.get_running_loop().time()
 
 
 _CLOSED = "the client is closed"

@@ -49,12 +49,12 @@ class Template(msgspec.Struct, frozen=True):
     """What of a request class does not change from one request of an account to the next."""
 
     method: str
-    path: tuple[str, ...]
-    path_fields: tuple[int, ...]
+    path: str
+    path_fields: tuple[tuple[int, str], ...]
     query: tuple[_Sent, ...]
     query_of_first: tuple[_Sent, ...]
     body: tuple[_Sent, ...]
-    defaults: tuple[object, ...]
+    other_defaults: tuple[object, ...]
     headers: Headers
 
 
@@ -75,12 +75,14 @@ def template(request: type[Request[Any]], account: Account) -> Template:
         check_header(name, value)
     return Template(
         method=endpoint.method,
-        path=(urlsplit(account.base_url).path + first, *rest),
-        path_fields=tuple(sent[name][0] for name in endpoint.path_fields),
+        path=urlsplit(account.base_url).path + first,
+        path_fields=tuple(
+            (sent[name][0], text) for name, text in zip(endpoint.path_fields, rest, strict=True)
+        ),
         query=tuple(sent[name] for name in endpoint.query),
         query_of_first=tuple(sent[name] for name in endpoint.query if name == fields[0].name),
         body=tuple(sent[name] for name in endpoint.body),
-        defaults=tuple(default_of(field) for field in fields),
+        other_defaults=tuple(default_of(field) for field in fields[1:]),
         headers=headers,
     )
 
@@ -88,13 +90,12 @@ def template(request: type[Request[Any]], account: Account) -> Template:
 def build(request: Request[Any], form: Template) -> HttpRequest:
     """Return the HTTP request that says what the request says."""
     values = msgspec.structs.astuple(request)
-    target = form.path[0]
-    for place, rest in zip(form.path_fields, form.path[1:], strict=True):
+    target = form.path
+    for place, rest in form.path_fields:
         target += _query_value(values[place]) + rest
     # Mostly only the first argument is given, and the others need no look.
-    sent = form.query_of_first if values[1:] == form.defaults[1:] else form.query
     mark = "?"
-    for place, wire_name, default in sent:
+    for place, wire_name, default in form.query_of_first if values[1:] == form.other_defaults else form.query:
         value = values[place]
         if value is not default and value != default:
             target += f"{mark}{wire_name}={_query_value(value)}"
@@ -108,6 +109,8 @@ def build(request: Request[Any], form: Template) -> HttpRequest:
 
 
 def _query_value(value: object) -> str:
+    if type(value) is str:
+        return value if _UNRESERVED(value) else quote(value, safe="")
     if value is True:
         return "true"
     if value is False:
@@ -116,11 +119,7 @@ def _query_value(value: object) -> str:
         value = msgspec.to_builtins(value)
     if isinstance(value, tuple | list):
         return ",".join(_query_value(item) for item in value)
-    return _quoted(str(value))
-
-
-def _quoted(text: str) -> str:
-    return text if _UNRESERVED(text) else quote(text, safe="")
+    return quote(str(value), safe="")
 
 
 # ---- answers -----------------------------------------------------------------------------------
