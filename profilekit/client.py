@@ -18,6 +18,7 @@ from profilekit.engine.lane import Lane
 from profilekit.engine.retry import Retry
 from profilekit.engine.stats import Stats, together
 from profilekit.engine.transport import TransportFactory
+from profilekit.engine.wire import Decoder
 from profilekit.errors import ClientClosedError, ConfigError, RequestError
 from profilekit.outcome import Failed, Ok, Outcome
 from profilekit.request import Account, Request
@@ -65,7 +66,8 @@ class ProfileClient:
         self._retry = retry
         self._transport = transport or (DirectTransport if session is None else sessions.over(session))
         self._lanes: dict[str, Lane] = {}
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._routes: dict[type[Request[Any]], tuple[Lane, Decoder | None]] = {}
+        self._open_on: asyncio.AbstractEventLoop | None = None
         self._closed = False
         self._closing = asyncio.Lock()
 
@@ -100,9 +102,9 @@ class ProfileClient:
 
     async def __aenter__(self) -> Self:
         """Open the client on the running event loop."""
-        if self._loop is not None or self._closed:
+        if self._open_on is not None or self._closed:
             raise ClientClosedError("a client can be opened once: make a new one")
-        self._loop = asyncio.get_running_loop()
+        self._open_on = asyncio.get_running_loop()
         for name, account in self._accounts.items():
             self._lanes[name] = Lane(account, self._transport(account), self._retry)
         return self
@@ -120,7 +122,7 @@ class ProfileClient:
             grace: How many seconds those under way may take; then their connections are closed, and
                 they fail.
         """
-        self._closed = True
+        self._closed, self._open_on = True, None
         # Whoever closes it meanwhile waits for that, too.
         async with self._closing:
             await self._close(grace)
@@ -159,10 +161,9 @@ class ProfileClient:
             ConfigError: When it cannot be sent: no account for its vendor, or no key that may.
             ClientClosedError: When the client is not open.
         """
-        lane = self._lane_of(request)
+        lane, decoder = self._route(request, into)
         if timeout is not None:
             check_seconds("timeout", timeout)
-        decoder = wire.decoder_for(type(request), into)
         seconds = self._timeout if timeout is None else timeout
         deadline = asyncio.get_running_loop().time() + seconds
         return await lane.send(request, decoder, deadline=deadline, timeout=seconds)
@@ -211,7 +212,8 @@ class ProfileClient:
             ConfigError: When an argument cannot be used.
             ClientClosedError: When the client is not open, or closes meanwhile.
         """
-        self._check_open()
+        if self._open_on is not asyncio.get_running_loop():
+            raise ClientClosedError(self._why_closed())
         if window is None:
             window = sum(account.max_in_flight for account in self._accounts.values())
         check_count("stream: window", window)
@@ -262,15 +264,25 @@ class ProfileClient:
 
     async def _outcome(self, request: Request[Any], into: Any) -> Outcome[Any]:
         try:
-            lane = self._lane_of(request)
-            decoder = wire.decoder_for(type(request), into)
+            lane, decoder = self._route(request, into)
             return Ok(request, await lane.send(request, decoder, deadline=None, timeout=self._timeout))
         except (RequestError, ConfigError) as error:
             # A kept traceback would keep every frame of the attempt alive.
             return Failed(request, error.with_traceback(None))
 
+    def _route(self, request: Request[Any], into: Any) -> tuple[Lane, Decoder | None]:
+        """Return who carries a request and who decodes its answer."""
+        if self._open_on is not asyncio.get_running_loop():
+            raise ClientClosedError(self._why_closed())
+        if into is None:
+            # The same for all requests of a class.
+            route = self._routes.get(type(request))
+            if route is None:
+                route = self._routes[type(request)] = self._lane_of(request), wire.decoder_for(type(request))
+            return route
+        return self._lane_of(request), wire.decoder_for(type(request), into)
+
     def _lane_of(self, request: Request[Any]) -> Lane:
-        self._check_open()
         if not isinstance(request, Request):
             raise ConfigError(
                 f"{type(request).__name__} is not a request: make one, such as amplitude.GetProfile(user_id)"
@@ -281,15 +293,12 @@ class ProfileClient:
             raise ConfigError(f"the client has no account for {name}: pass one to ProfileClient(...)")
         return lane
 
-    def _check_open(self) -> None:
-        if self._closed or self._loop is None:
-            raise ClientClosedError(
-                "the client was closed"
-                if self._closed
-                else "open the client first: async with ProfileClient(...) as client"
-            )
-        if asyncio.get_running_loop() is not self._loop:
-            raise ClientClosedError("the client was opened on another event loop: open one on each")
+    def _why_closed(self) -> str:
+        if self._closed:
+            return "the client was closed"
+        if self._open_on is None:
+            return "open the client first: async with ProfileClient(...) as client"
+        return "the client was opened on another event loop: open one on each"
 
     # ---- what it did ---------------------------------------------------------------------------
 
@@ -299,7 +308,7 @@ class ProfileClient:
 
     def __repr__(self) -> str:
         """Show the vendors, and whether it is open."""
-        state = "closed" if self._closed else "new" if self._loop is None else "open"
+        state = "closed" if self._closed else "new" if self._open_on is None else "open"
         over = "".join(sorted({f", over {lane.stats().transport}" for lane in self._lanes.values()}))
         return f"<ProfileClient {' '.join(self._accounts)} ({state}{over})>"
 

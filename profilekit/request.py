@@ -11,12 +11,12 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
 
 import msgspec
 
-from profilekit import jsontext
 from profilekit.checks import check_base_url, check_count, check_key, check_text
 from profilekit.errors import ConfigError, StatusError
+from profilekit.fields import Shape, settle, shape_of
 from profilekit.rate import Rate
 
-__all__ = ["Account", "Endpoint", "Request", "Vendor", "default_of", "result_type", "title"]
+__all__ = ["Account", "Endpoint", "Request", "Vendor", "result_type", "title"]
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -94,7 +94,7 @@ class Request(msgspec.Struct, Generic[R_co], frozen=True):
 
     def __post_init__(self) -> None:
         """Refuse what cannot be sent, and take a copy of what the caller could still change."""
-        shape = _shape(type(self))
+        shape = shape_of(type(self))
         values = msgspec.structs.astuple(self)
         # Mostly only the first argument is given.
         fields = shape.first if values[1:] == shape.other_defaults else shape.fields
@@ -104,7 +104,7 @@ class Request(msgspec.Struct, Generic[R_co], frozen=True):
             if type(value) is str and field.is_text:
                 check_text(value, shape.title, field.name)
                 continue
-            settled = _settle(value, field.kind, f"{shape.title}: {field.name}")
+            settled = settle(value, field.kind, f"{shape.title}: {field.name}")
             if settled is not value:
                 msgspec.structs.force_setattr(self, field.name, settled)
         _check_ids(self, shape)
@@ -210,88 +210,7 @@ def title(request: Request[Any]) -> str:
     return f"{request.endpoint.vendor.name}.{type(request).__name__}"
 
 
-class _Field(msgspec.Struct, frozen=True):
-    name: str
-    default: object
-    kind: Any
-    is_text: bool
-    is_flag: bool
-
-
-class _Shape(msgspec.Struct, frozen=True):
-    """What of a request class does not change from one request to the next."""
-
-    title: str
-    fields: tuple[_Field, ...]
-    first: tuple[_Field, ...]
-    other_defaults: tuple[object, ...]
-    path_fields: tuple[str, ...]
-
-
-@cache
-def _shape(request: type[Request[Any]]) -> _Shape:
-    fields = tuple(
-        _Field(
-            field.name,
-            default_of(field),
-            field.type,
-            is_text=field.type in _TEXTS,
-            is_flag=field.type in _FLAGS,
-        )
-        for field in msgspec.structs.fields(request)
-    )
-    return _Shape(
-        title=f"{request.endpoint.vendor.name}.{request.__name__}",
-        fields=fields,
-        first=fields[:1],
-        other_defaults=tuple(field.default for field in fields[1:]),
-        path_fields=request.endpoint.path_fields,
-    )
-
-
-def default_of(field: msgspec.structs.FieldInfo) -> Any:
-    """Return the default of a field; NODEFAULT where it has none."""
-    return field.default if field.default_factory is msgspec.NODEFAULT else field.default_factory()
-
-
-_TEXTS = (str, str | None)
-_FLAGS = (bool, bool | None)
-
-
-def _settle(value: object, kind: Any, where: str) -> Any:
-    """Return the value as the field's type has it: several values as a tuple, JSON as a copy."""
-    try:
-        if isinstance(value, Mapping):
-            value = jsontext.snapshot(dict(value))
-        settled = msgspec.convert(value, kind)
-    except (msgspec.ValidationError, ConfigError) as error:
-        raise ConfigError(f"{where}: {error}") from None
-    if isinstance(settled, str):
-        check_text(settled, where)
-    elif isinstance(settled, tuple):
-        _check_several(settled, where)
-    elif isinstance(settled, int):
-        _check_number(settled, where)
-    return settled
-
-
-def _check_number(number: int, where: str) -> None:
-    if not -(2**63) <= number < 2**63:
-        raise ConfigError(f"{where} is beyond 64 bits")
-
-
-def _check_several(values: tuple[object, ...], where: str) -> None:
-    if not values:
-        raise ConfigError(f"{where} names nothing: leave it out, or give at least one")
-    for value in values:
-        if isinstance(value, int):
-            _check_number(value, where)
-        check_text(str(value), where)
-        if "," in str(value):
-            raise ConfigError(f"{where}: several values travel joined with commas, so none may hold one")
-
-
-def _check_ids(request: Request[Any], shape: _Shape) -> None:
+def _check_ids(request: Request[Any], shape: Shape) -> None:
     names = request.endpoint.ids
     nobody = True
     for name in names:

@@ -8,7 +8,7 @@ from contract import built
 from stub import response
 
 from profilekit import amplitude, errors, userflux
-from profilekit.engine import wire
+from profilekit.engine import verdict, wire
 from profilekit.errors import (
     ConfigError,
     ConnectionFailedError,
@@ -100,7 +100,7 @@ def test_no_key_is_shown_when_the_vendor_repeats_it(kind, account, monkeypatch):
     status = 200 if kind is DecodeError else 418
     body = b'{"userData": {"propensity": "%s"}}' % KEY.encode() if kind is DecodeError else repeated
     if kind is not DecodeError:
-        monkeypatch.setattr(wire, "_class_of", lambda status: kind)
+        monkeypatch.setattr(verdict, "_class_of", lambda status: kind)
     error = raised(lambda: parse(response(status, body, content_type=KEY), account))
     assert type(error) is kind
     assert_no_key(error, account)

@@ -11,11 +11,13 @@ import profilekit
 ROOT = Path(profilekit.__file__).parent
 
 FLOORS = {
-    0: ["errors", "rate", "checks", "jsontext"],
+    0: ["errors", "rate", "checks", "jsontext", "fields"],
     1: ["request", "outcome"],
     2: [
         "vendors",
         "engine.wire",
+        "engine.verdict",
+        "engine.departures",
         "engine.limiter",
         "engine.retry",
         "engine.transport",

@@ -126,7 +126,7 @@ class DirectTransport:
         failure: ConnectionFailedError | RequestTimeoutError
         try:
             async with asyncio.timeout_at(deadline) as scope:
-                return await self._connect()
+                connection = await self._connect()
         except OSError as error:
             if scope.expired():
                 failure = RequestTimeoutError(
@@ -137,6 +137,11 @@ class DirectTransport:
                     f"cannot connect to {self._host}:{self._port}: {_reason(error)}"
                 )
                 failure.retryable = not isinstance(error, ssl.SSLError)
+        else:
+            if connection.reusable:
+                return connection
+            self._open.discard(connection)
+            failure = ConnectionFailedError(f"{self._host}:{self._port} closed the connection at once")
         raise failure
 
     async def _connect(self) -> Connection:

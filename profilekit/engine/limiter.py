@@ -7,11 +7,12 @@ quota. One line stands in front of both and is served in order.
 """
 
 import asyncio
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from contextlib import suppress
 
 from aiolimiter import AsyncLimiter
 
+from profilekit.engine.departures import Departures
 from profilekit.errors import ClientClosedError, RequestTimeoutError
 from profilekit.rate import Rate
 
@@ -27,9 +28,6 @@ _BURST_SHARE = 0.01
 
 # So many parts of a burst are taken from the bucket at a time: at high rates it costs as much as the rest.
 _BURST_PARTS = 8
-
-# The log is kept in slots of this part of a window, so that it stays short at any rate.
-_SLOTS = 2000
 
 # Loops round timers to a millisecond, and uvloop would take less for "now".
 _SHORTEST_WAIT = 0.001
@@ -72,20 +70,6 @@ class Permit:
         self._limiter._take_back(counted=self._counted)  # noqa: SLF001 - as above
 
 
-class _Slot:
-    """Requests that left within a short time; they count as if all had left with the last."""
-
-    __slots__ = ("count", "first", "last")
-
-    def __init__(self, now: float) -> None:
-        self.first = self.last = now
-        self.count = 1
-
-    def add(self, now: float) -> None:
-        self.last = now
-        self.count += 1
-
-
 class Limiter:
     """Hands out permits to send: never above the quota, in order, at most so many in use at once.
 
@@ -116,9 +100,8 @@ class Limiter:
         self._part = max(1, int(self._burst / _BURST_PARTS))
         self._in_hand = 0
         self._max_in_flight = max_in_flight
-        self._slots: deque[_Slot] = deque()
-        self._slot_length = self._window / _SLOTS
-        self._left = self._unsent = 0
+        self._left = Departures(self._window)
+        self._unsent = 0
         self._line: OrderedDict[asyncio.Future[Permit], None] = OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_set = 0.0
@@ -223,10 +206,7 @@ class Limiter:
         now = self._now()
         late = now - self._timer.when() if self._timer is not None else 0.0
         if late > _LATE:
-            for slot in reversed(self._slots):
-                if slot.last < self._timer_set - _LATE:
-                    break
-                slot.last = now
+            self._left.postpone(self._timer_set - _LATE, now)
 
     def _leave(self, turn: "asyncio.Future[Permit]") -> None:
         """Take somebody who gave up out of the line; a permit that had just come goes to the next."""
@@ -245,11 +225,9 @@ class Limiter:
         """Return after how many seconds to look again; 0 when there is a permit now."""
         if now < self._paused_until:
             return self._paused_until - now
-        while self._slots and self._slots[0].last <= now - self._window:
-            self._left -= self._slots.popleft().count
-        if self._left + self._unsent >= self._quota:
-            oldest = self._slots[0].last if self._slots else now
-            return max(oldest + self._window - now, _SHORTEST_WAIT)
+        self._left.forget(now)
+        if self._left.count + self._unsent >= self._quota:
+            return max(self._left.next_ends(now) - now, _SHORTEST_WAIT)
         if self._in_hand or self._bucket.has_capacity(self._part):
             return 0.0
         # The bucket does not tell when; looking often loses no permit, as it holds several parts.
@@ -271,11 +249,7 @@ class Limiter:
         """Count a request that leaves now."""
         now = self._now()
         self._unsent -= 1
-        self._left += 1
-        if self._slots and now - self._slots[-1].first < self._slot_length:
-            self._slots[-1].add(now)
-        else:
-            self._slots.append(_Slot(now))
+        self._left.add(now)
         if now - self._window_began >= self._per:
             self._window_began = now
 
@@ -294,8 +268,8 @@ class Limiter:
         """Return a time before which a newcomer surely gets no permit."""
         ahead = len(self._line)
         paced = now + max(0.0, ahead - self._burst) * self._interval
-        full = self._left + self._unsent + ahead >= self._quota
-        logged = self._slots[0].last + self._window if full and self._slots else now
+        full = self._left.count + self._unsent + ahead >= self._quota
+        logged = self._left.next_ends(now) if full and self._left.count else now
         return max(logged, paced, self._paused_until)
 
 

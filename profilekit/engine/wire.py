@@ -1,39 +1,21 @@
 """Requests to HTTP and HTTP to values or errors: pure, without an event loop."""
 
-import json
 import re
-import time
-from collections.abc import Mapping
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
-from html import escape
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlsplit
 
 import msgspec
 
-from profilekit import errors, jsontext
+from profilekit import jsontext
 from profilekit.checks import check_header
 from profilekit.engine.transport import Headers, HttpRequest, HttpResponse
-from profilekit.errors import ConfigError, DecodeError, StatusError
-from profilekit.request import Account, Request, default_of, result_type, title
+from profilekit.engine.verdict import decode_error, status_error, verdict
+from profilekit.errors import ConfigError
+from profilekit.fields import default_of
+from profilekit.request import Account, Request, result_type
 
-__all__ = ["Decoder", "Template", "build", "check_into", "decoder_for", "parse", "retry_after", "template"]
-
-_BODY_SHOWN = 2048
-_MESSAGE_SHOWN = 200
-# A shorter text is too likely to stand in a message by chance.
-_SHORTEST_SECRET = 4
-
-_BY_STATUS: dict[int, type[StatusError]] = {
-    401: errors.AuthError,
-    403: errors.AccessDeniedError,
-    404: errors.ProfileNotFoundError,
-    408: errors.VendorUnavailableError,
-    425: errors.VendorUnavailableError,
-    429: errors.ThrottledError,
-}
-
+__all__ = ["Decoder", "Template", "build", "check_into", "decoder_for", "parse", "template"]
 
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]+").fullmatch
 
@@ -212,105 +194,17 @@ def parse(
         DecodeError: When a success has the wrong shape.
     """
     if not 200 <= response.status < 300:
-        raise _status_error(request, response, account)
+        raise status_error(request, response, account)
     if decoder is None:
         return None
     try:
         value = decoder.decode(response.body)
         if value is not msgspec.UNSET:
             return value
-        if _verdict(request, response) is None:
+        if verdict(request, response) is None:
             return decoder.empty()
     except Exception as error:  # noqa: BLE001 - a type of the caller's own may raise anything
         reason = str(error) or type(error).__name__
     else:
-        raise _status_error(request, response, account)
-    raise _decode_error(request, response, reason, account)
-
-
-def _status_error(request: Request[Any], response: HttpResponse, account: Account) -> StatusError:
-    status = response.status
-    kind = _verdict(request, response) or _class_of(status)
-    # Blotted out before it is cut, so that no half of a key is left at the end.
-    body = _blot(response.body.decode("utf-8", "replace"), request, account)[:_BODY_SHOWN]
-    shown = " ".join(body.split())[:_MESSAGE_SHOWN]
-    said = f": {shown!a}" if shown else " with an empty body"
-    message = f"{title(request)}: the vendor answered {status}{said}{_hint(status, response.body)}"
-    error = kind(message, status=status, body=body)
-    error.retry_after = retry_after(response.headers, time.time())
-    return error
-
-
-def _verdict(request: Request[Any], response: HttpResponse) -> type[StatusError] | None:
-    """Return what the vendor makes of an answer; if it stumbles over one, the status decides."""
-    try:
-        return request.endpoint.vendor.classify(response.status, response.body)
-    except Exception:  # noqa: BLE001 - somebody else's function, and an answer from outside
-        return None
-
-
-def _class_of(status: int) -> type[StatusError]:
-    if status in _BY_STATUS:
-        return _BY_STATUS[status]
-    if 400 <= status < 500:
-        return errors.InvalidRequestError
-    if status >= 500:
-        return errors.VendorUnavailableError
-    return StatusError
-
-
-def _hint(status: int, body: bytes) -> str:
-    if 300 <= status < 400:
-        return " (redirects are not followed: is base_url https, and the right host?)"
-    if status == 404 and not body:
-        return " (an unknown user, or a wrong path in base_url)"
-    return ""
-
-
-def _decode_error(
-    request: Request[Any], response: HttpResponse, reason: str, account: Account
-) -> DecodeError:
-    found = re.search(r" - at `(?:key in )?(.+)`$", reason)
-    path = _blot(found[1], request, account)[:_MESSAGE_SHOWN] if found else "$"
-    said = reason[: found.start()] if found else reason
-    content_type = response.headers.get("content-type", "no content type")
-    got = f"{response.status}, {len(response.body)} bytes, {_blot(content_type, request, account)[:80]!a}"
-    said = _blot(said, request, account)[:_MESSAGE_SHOWN]
-    return DecodeError(
-        f"{title(request)}: the answer ({got}) has the wrong shape at {path}: {said}", path=path
-    )
-
-
-def _blot(text: str, request: Request[Any], account: Account) -> str:
-    """Take keys out of a text from outside, as they are and as they travel."""
-    travelling = (part for value in account.headers(request.endpoint).values() for part in value.split())
-    secrets = {*account.secrets(), *travelling} - _SCHEMES
-    forms = {form for secret in secrets if len(secret) >= _SHORTEST_SECRET for form in _forms(secret)}
-    for form in sorted(forms, key=len, reverse=True):
-        text = text.replace(form, "***")
-    return text
-
-
-def _forms(secret: str) -> tuple[str, ...]:
-    """Return how a secret may come back: as it is, in a URL, in JSON, in HTML."""
-    in_json = json.dumps(secret)[1:-1]
-    return secret, quote(secret, safe=""), quote(secret), in_json, in_json.replace("/", "\\/"), escape(secret)
-
-
-_SCHEMES = frozenset({"Basic", "Bearer", "Api-Key"})
-
-
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Read Retry-After, in seconds or as a date, as seconds from now; None where it says nothing.
-
-    Args:
-        headers: The headers of the answer.
-        now: Seconds since the epoch.
-    """
-    text = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"\d{1,9}(\.\d+)?", text):
-        return float(text)
-    try:
-        return max(0.0, parsedate_to_datetime(text).timestamp() - now)
-    except (ValueError, OverflowError):
-        return None
+        raise status_error(request, response, account)
+    raise decode_error(request, response, reason, account)

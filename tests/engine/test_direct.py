@@ -133,6 +133,36 @@ async def test_closing_ends_what_is_under_way_and_refuses_what_comes():
             await ask(transport)
 
 
+async def test_a_server_that_closes_at_once_surely_was_sent_nothing():
+    async def slam(server, reader, writer):
+        writer.transport.abort()
+
+    async with raw_server(slam) as server:
+        transport = DirectTransport(account_at(server.url))
+        for _ in range(50):
+            with pytest.raises(ConnectionFailedError):
+                await ask(transport)
+        assert transport._open == set()
+        await transport.close()
+
+
+async def test_a_connection_that_is_lost_before_it_is_used_is_an_error_of_ours(monkeypatch):
+    connect = DirectTransport._connect
+
+    async def lost(self):
+        made = await connect(self)
+        made.abort()
+        return made
+
+    monkeypatch.setattr(DirectTransport, "_connect", lost)
+    async with raw_server(saying(ok(BODY))) as server:
+        transport = DirectTransport(account_at(server.url))
+        with pytest.raises(ConnectionFailedError, match="closed the connection at once") as caught:
+            await ask(transport)
+        assert (caught.value.maybe_applied, caught.value.retryable) == (False, True)
+        await transport.close()
+
+
 # ---- framing at the edges ----------------------------------------------------------------------
 
 

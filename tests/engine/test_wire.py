@@ -9,7 +9,7 @@ import pytest
 from stub import response
 
 from profilekit import Endpoint, Request, Vendor, amplitude, errors
-from profilekit.engine import wire
+from profilekit.engine import verdict, wire
 
 NOW = 1_700_000_000.0
 GET = amplitude.GetProfile("u")
@@ -34,11 +34,11 @@ ACCOUNT = amplitude.Account(secret_key="secret-key")
     ],
 )
 def test_retry_after(text, seconds):
-    assert wire.retry_after({"retry-after": text}, NOW) == seconds
+    assert verdict.retry_after({"retry-after": text}, NOW) == seconds
 
 
 def test_retry_after_left_out():
-    assert wire.retry_after({}, NOW) is None
+    assert verdict.retry_after({}, NOW) is None
 
 
 def fail(status, body=b"", **headers):

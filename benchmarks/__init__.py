@@ -1,0 +1,1 @@
+"""What profilekit costs, beside whatever else one would use: ``python -m benchmarks``."""
