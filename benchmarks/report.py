@@ -3,7 +3,7 @@
 from xml.sax.saxutils import escape
 
 NAMES = {
-    "floor": "the floor: raw protocol, httptools, msgspec",
+    "floor": "the floor: raw socket, C parser",
     "profilekit_stream": "profilekit, stream",
     "profilekit_send": "profilekit, send",
     "profilekit_session": "profilekit over an aiohttp session",
