@@ -22,6 +22,13 @@ OURS = [
 ]
 
 
+@pytest.fixture(autouse=True)
+def _no_coverage(monkeypatch):
+    """Keep processes from measuring coverage: it would be all that is measured."""
+    for name in [name for name in os.environ if name.startswith("COVERAGE")]:
+        monkeypatch.delenv(name)
+
+
 @pytest.fixture
 def benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT))
@@ -31,10 +38,8 @@ def benchmarks(monkeypatch):
 @pytest.fixture
 def run():
     def call(*arguments):
-        # Measuring coverage would be all that is measured.
-        environ = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")}
         command = [sys.executable, "-m", *arguments]
-        return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
     return call
 
