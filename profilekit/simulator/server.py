@@ -2,6 +2,7 @@
 
 import logging
 import random
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -68,20 +69,17 @@ class Simulator:
         self._seed = seed
         self._shape = shape
         draw = random.Random(seed)
-        self._amplitude = Desk(
+        desk = partial(Desk, latency=latency, failing=failing)
+        self._amplitude = desk(
             amplitude_rate,
             refuse=amplitude.refuse,
             throttle=amplitude.throttle,
-            latency=latency,
-            failing=failing,
             seed=draw.getrandbits(32),
         )
-        self._userflux = Desk(
+        self._userflux = desk(
             userflux_rate,
             refuse=userflux.refuse,
             throttle=userflux.throttle,
-            latency=latency,
-            failing=failing,
             seed=draw.getrandbits(32),
         )
         self._profiles = userflux.Profiles(self._find)

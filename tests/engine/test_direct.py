@@ -8,25 +8,13 @@ import zlib
 
 import pytest
 from rawserver import ok, raw_server, read_request, saying
+from wired import BODY, GET, REQUEST, account_at, now
 
-from profilekit import ProfileClient, Rate, Retry, amplitude
+from profilekit import ProfileClient, Retry
 from profilekit.engine import answer, connection, direct
 from profilekit.engine.answer import Fields, inflated
 from profilekit.engine.direct import DirectTransport
-from profilekit.engine.transport import Headers, HttpRequest
 from profilekit.errors import ClientClosedError, ConnectionFailedError, RequestTimeoutError
-
-BODY = b'{"userData": {"user_id": "u"}}'
-GET = amplitude.GetProfile("u")
-REQUEST = HttpRequest("GET", "/", Headers())
-
-
-def now():
-    return asyncio.get_running_loop().time()
-
-
-def account_at(url, **fields):
-    return amplitude.Account(secret_key="key", base_url=url, rate=Rate(10_000, per=1), **fields)
 
 
 async def ask(transport, request=REQUEST, *, within=5.0):

@@ -1,34 +1,18 @@
 """The session transport over a session of the caller's own."""
 
-import asyncio
 import warnings
 
 import aiohttp
 import pytest
 from rawserver import ok, raw_server, saying
+from wired import BODY, GET, account_at
 
-from profilekit import ProfileClient, Rate, amplitude, userflux
-from profilekit.engine.transport import HttpRequest
+from profilekit import ProfileClient, userflux
 from profilekit.errors import (
     ClientClosedError,
     ConfigError,
     StatusError,
 )
-
-BODY = b'{"userData": {"user_id": "u"}}'
-GET = amplitude.GetProfile("u")
-REQUEST = HttpRequest("GET", "/v1/userprofile?user_id=u", {"Authorization": "Api-Key k"})
-
-
-def now():
-    return asyncio.get_running_loop().time()
-
-
-def account_at(url, **fields):
-    return amplitude.Account(secret_key="key", base_url=url, rate=Rate(10_000, per=1), **fields)
-
-
-# ---- the caller's own session ------------------------------------------------------------------
 
 
 async def test_the_callers_session_is_used_and_left_open():

@@ -5,8 +5,9 @@ import gzip
 
 import pytest
 from rawserver import ok, raw_server, read_request, saying
+from wired import BODY, GET, REQUEST, account_at, now
 
-from profilekit import ProfileClient, Rate, Retry, amplitude
+from profilekit import ProfileClient, Retry
 from profilekit.engine import answer, connection
 from profilekit.engine import session as sessions
 from profilekit.engine.direct import DirectTransport
@@ -17,18 +18,6 @@ from profilekit.errors import (
     RequestTimeoutError,
     StatusError,
 )
-
-BODY = b'{"userData": {"user_id": "u"}}'
-GET = amplitude.GetProfile("u")
-REQUEST = HttpRequest("GET", "/v1/userprofile?user_id=u", {"Authorization": "Api-Key k"})
-
-
-def now():
-    return asyncio.get_running_loop().time()
-
-
-def account_at(url, **fields):
-    return amplitude.Account(secret_key="key", base_url=url, rate=Rate(10_000, per=1), **fields)
 
 
 @pytest.fixture(params=[sessions.own_session, DirectTransport], ids=["session", "direct"])
