@@ -1,14 +1,13 @@
 """A transport over ``aiohttp.ClientSession``: for the caller's own session, its proxies and its tracing."""
 
 import asyncio
-from collections.abc import Callable
 from importlib.metadata import version
 from types import SimpleNamespace
 
 import aiohttp
 from yarl import URL
 
-from profilekit.engine.transport import MAX_BODY, HttpRequest, HttpResponse, Transport, TransportFactory
+from profilekit.engine.transport import MAX_BODY, HttpRequest, HttpResponse, Sent, Transport, TransportFactory
 from profilekit.errors import ClientClosedError, ConfigError, ConnectionFailedError, RequestTimeoutError
 from profilekit.request import Account
 
@@ -50,7 +49,7 @@ class SessionTransport:
         self._session = session
         self._owned = owned
 
-    async def exchange(self, request: HttpRequest, deadline: float, sent: Callable[[], None]) -> HttpResponse:
+    async def exchange(self, request: HttpRequest, deadline: float, sent: Sent) -> HttpResponse:
         """Send one request once; see ``Transport.exchange``."""
         if self._session.closed:
             raise ClientClosedError("the aiohttp session was closed")
@@ -69,7 +68,7 @@ class SessionTransport:
         # Outside of the handler, so that no aiohttp error, which holds the headers, hangs on to ours.
         raise failure
 
-    async def _exchange(self, request: HttpRequest, sent: Callable[[], None]) -> HttpResponse:
+    async def _exchange(self, request: HttpRequest, sent: Sent) -> HttpResponse:
         async with self._session.request(
             request.method,
             URL(self._origin + request.target, encoded=True),

@@ -74,14 +74,19 @@ def _hint(status: int, body: bytes) -> str:
 def decode_error(request: Request[Any], response: HttpResponse, reason: str, account: Account) -> DecodeError:
     """Return the error of a success that has the wrong shape, and where."""
     found = re.search(r" - at `(?:key in )?(.+)`$", reason)
-    path = _blot(found[1], request, account)[:_MESSAGE_SHOWN] if found else "$"
+    path = _harmless(_blot(found[1], request, account)) if found else "$"
     said = reason[: found.start()] if found else reason
     content_type = response.headers.get("content-type", "no content type")
     got = f"{response.status}, {len(response.body)} bytes, {_blot(content_type, request, account)[:80]!a}"
-    said = _blot(said, request, account)[:_MESSAGE_SHOWN]
+    said = _harmless(_blot(said, request, account))
     return DecodeError(
         f"{title(request)}: the answer ({got}) has the wrong shape at {path}: {said}", path=path
     )
+
+
+def _harmless(text: str) -> str:
+    """Cut a text from outside, and write out what could drive a terminal or end a line of a log."""
+    return ascii(text[:_MESSAGE_SHOWN])[1:-1]
 
 
 def _blot(text: str, request: Request[Any], account: Account) -> str:

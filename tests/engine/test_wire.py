@@ -114,6 +114,19 @@ def test_a_decode_error_stays_short():
     assert len(str(caught.value)) < 500
 
 
+def test_a_decode_error_cannot_drive_a_terminal_either():
+    class Plan(msgspec.Struct):
+        user_id: Literal["a", "b"]
+
+    body = '{"userData": {"user_id": "\\u001b[31m\\nsecret-key\\u202e日"}}'.encode()
+    with pytest.raises(errors.DecodeError, match="Invalid enum value") as caught:
+        wire.parse(GET, response(200, body), wire.decoder_for(type(GET), Plan), ACCOUNT)
+    assert str(caught.value).isascii()
+    assert str(caught.value).isprintable()
+    assert "secret-key" not in str(caught.value)
+    assert caught.value.path == "$.userData.user_id"
+
+
 def test_a_type_of_the_callers_own_that_fails_is_a_decode_error():
     class Picky(msgspec.Struct):
         user_id: str | None = None
