@@ -14,21 +14,30 @@ __all__ = ["Field", "Shape", "default_of", "settle", "shape_of"]
 
 
 class Field(msgspec.Struct, frozen=True):
-    """One field: its name, its default, its type, and whether it is plain text or a plain flag."""
+    """One field: its name, its default, its type, and whether that is plain text, a flag, a JSON object."""
 
     name: str
     default: object
     kind: Any
     is_text: bool
     is_flag: bool
+    is_object: bool
 
 
 class Shape(msgspec.Struct, frozen=True):
-    """What of a request class does not change from one request to the next."""
+    """What of a request class does not change from one request to the next.
+
+    Attributes:
+        title: The class, as messages name it.
+        fields: Its fields.
+        id_comes_first: Whether the first field alone can name whom the request is about.
+        other_defaults: The defaults of the other fields.
+        path_fields: The fields that stand in the path.
+    """
 
     title: str
     fields: tuple[Field, ...]
-    first: tuple[Field, ...]
+    id_comes_first: bool
     other_defaults: tuple[object, ...]
     path_fields: tuple[str, ...]
 
@@ -43,15 +52,20 @@ def shape_of(request: type[Any]) -> Shape:
             field.type,
             is_text=field.type in _TEXTS,
             is_flag=field.type in _FLAGS,
+            is_object=field.type in _OBJECTS,
         )
         for field in msgspec.structs.fields(request)
     )
+    endpoint = request.endpoint
     return Shape(
-        title=f"{request.endpoint.vendor.name}.{request.__name__}",
+        title=f"{endpoint.vendor.name}.{request.__name__}",
         fields=fields,
-        first=fields[:1],
+        id_comes_first=bool(fields)
+        and fields[0].is_text
+        and fields[0].name in endpoint.ids
+        and {*endpoint.path_fields} <= {fields[0].name},
         other_defaults=tuple(field.default for field in fields[1:]),
-        path_fields=request.endpoint.path_fields,
+        path_fields=endpoint.path_fields,
     )
 
 
@@ -62,9 +76,10 @@ def default_of(field: msgspec.structs.FieldInfo) -> Any:
 
 _TEXTS = (str, str | None)
 _FLAGS = (bool, bool | None)
+_OBJECTS = (dict[str, Any], dict[str, Any] | None)
 
 
-def settle(value: object, kind: Any, where: str) -> Any:
+def settle(value: object, field: Field, where: str) -> Any:
     """Return the value as the field's type has it: several values as a tuple, JSON as a copy.
 
     Raises:
@@ -72,8 +87,11 @@ def settle(value: object, kind: Any, where: str) -> Any:
     """
     try:
         if isinstance(value, Mapping):
-            value = jsontext.snapshot(dict(value))
-        settled = msgspec.convert(value, kind)
+            value = jsontext.snapshot(value if type(value) is dict else dict(value))
+            # Nothing else comes out of a mapping, and to convert it would be to look at all of it again.
+            if field.is_object:
+                return value
+        settled = msgspec.convert(value, field.kind)
     except (msgspec.ValidationError, ConfigError) as error:
         raise ConfigError(f"{where}: {error}") from None
     if isinstance(settled, str):

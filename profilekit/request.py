@@ -26,6 +26,10 @@ _NOT_IDS = frozenset({"null", "undefined"})
 # Wherever a path is cleaned up, these are steps and not names.
 _NO_SEGMENTS = frozenset({".", ".."})
 
+_ORDINARY_ID = re.compile(
+    rf"(?!(?:{'|'.join(map(re.escape, sorted(_NOT_IDS | _NO_SEGMENTS)))})\Z)[A-Za-z0-9_.~-]+"
+).fullmatch
+
 
 def _no_verdict(status: int, body: bytes) -> None:
     """Leave the verdict to the status."""
@@ -96,15 +100,16 @@ class Request(msgspec.Struct, Generic[R_co], frozen=True):
         """Refuse what cannot be sent, and take a copy of what the caller could still change."""
         shape = shape_of(type(self))
         values = msgspec.structs.astuple(self)
-        # Mostly only the first argument is given.
-        fields = shape.first if values[1:] == shape.other_defaults else shape.fields
-        for field, value in zip(fields, values, strict=False):
+        # Mostly an id is all there is, and there is nothing special about it.
+        if shape.id_comes_first and values[1:] == shape.other_defaults and _is_ordinary(values[0]):
+            return
+        for field, value in zip(shape.fields, values, strict=True):
             if value is field.default or (type(value) is bool and field.is_flag):
                 continue
             if type(value) is str and field.is_text:
                 check_text(value, shape.title, field.name)
                 continue
-            settled = settle(value, field.kind, f"{shape.title}: {field.name}")
+            settled = settle(value, field, f"{shape.title}: {field.name}")
             if settled is not value:
                 msgspec.structs.force_setattr(self, field.name, settled)
         _check_ids(self, shape)
@@ -208,6 +213,10 @@ _HIDDEN = _Hidden()
 def title(request: Request[Any]) -> str:
     """Name a request in a message, without what it holds: ``amplitude.GetProfile``."""
     return f"{request.endpoint.vendor.name}.{type(request).__name__}"
+
+
+def _is_ordinary(user_id: object) -> bool:
+    return type(user_id) is str and _ORDINARY_ID(user_id) is not None
 
 
 def _check_ids(request: Request[Any], shape: Shape) -> None:

@@ -12,7 +12,6 @@ __all__ = ["Fields", "encoding_of", "inflated"]
 # zlib's name for "gzip or zlib, whichever the header says".
 _GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
 
-
 _LENGTH = len("content-encoding")
 
 
@@ -33,14 +32,6 @@ class Fields(Mapping[str, str]):
                 return value.decode("latin-1")
         raise KeyError(name)
 
-    @property
-    def encoding(self) -> str | None:
-        """How the body is compressed, if it is; asked of every answer, so without a search by name."""
-        for name, value in self.raw:
-            if len(name) == _LENGTH and name.lower() == b"content-encoding":
-                return value.decode("latin-1")
-        return None
-
     def __iter__(self) -> Iterator[str]:
         """Iterate over the names, in lower case."""
         return iter(dict.fromkeys(name.lower().decode("latin-1") for name, _ in self.raw))
@@ -60,9 +51,6 @@ def encoding_of(response: HttpResponse) -> str | None:
         if len(name) == _LENGTH and name.lower() == b"content-encoding":
             return value.decode("latin-1")
     return None
-
-
-_LENGTH = len("content-encoding")
 
 
 def inflated(body: bytes, encoding: str) -> bytes:

@@ -8,6 +8,7 @@ the caller's own), the session transport does.
 import asyncio
 import socket
 import ssl
+from collections import deque
 from importlib.metadata import version
 from urllib.parse import urlsplit
 
@@ -49,7 +50,8 @@ class DirectTransport:
         self._fixed = f"Host: {origin.netloc}\r\nUser-Agent: profilekit/{version('profilekit')}\r\n"
         self._last_headers: Headers | None = None
         self._last_head = b""
-        self._places = asyncio.Semaphore(account.max_in_flight)
+        self._places = account.max_in_flight
+        self._line: deque[asyncio.Future[None]] = deque()
         self._open: set[Connection] = set()
         self._idle: list[Connection] = []
         self._sweeper: asyncio.TimerHandle | None = None
@@ -59,10 +61,10 @@ class DirectTransport:
     async def exchange(self, request: HttpRequest, deadline: float, sent: Sent) -> HttpResponse:
         """Send one request once; see ``Transport.exchange``."""
         data = self._encoded(request)
-        if self._places.locked():
-            await self._wait_for_place(deadline)
+        if self._places:
+            self._places -= 1
         else:
-            await self._places.acquire()
+            await self._place(deadline)
         try:
             connection = self._take() or await self._dial(deadline)
             if self._resting:
@@ -76,7 +78,7 @@ class DirectTransport:
             finally:
                 self._keep(connection)
         finally:
-            self._places.release()
+            self._pass_on()
         encoding = encoding_of(response)
         if encoding is None:
             return response
@@ -113,12 +115,29 @@ class DirectTransport:
             self._open.discard(connection)
         return None
 
-    async def _wait_for_place(self, deadline: float) -> None:
+    async def _place(self, deadline: float) -> None:
+        """Wait in line for somebody's place."""
+        turn = asyncio.get_running_loop().create_future()
+        self._line.append(turn)
         try:
             async with asyncio.timeout_at(deadline):
-                await self._places.acquire()
-        except TimeoutError:
-            raise RequestTimeoutError("no connection came free before the deadline") from None
+                await turn
+        except BaseException as error:
+            # It had just come when whoever waited was cancelled.
+            if not turn.cancelled():
+                self._pass_on()
+            if isinstance(error, TimeoutError):
+                raise RequestTimeoutError("no connection came free before the deadline") from None
+            raise
+
+    def _pass_on(self) -> None:
+        """Give a place to the first in line, or back."""
+        while self._line:
+            turn = self._line.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                return
+        self._places += 1
 
     async def _dial(self, deadline: float) -> Connection:
         if self._closed:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -47,9 +47,9 @@ class Stream(AsyncIterator[Out]):
         """Return itself."""
         return self
 
-    async def __anext__(self) -> Out:
-        """Return the next result."""
-        return await self._crew.next()
+    def __anext__(self) -> Coroutine[Any, Any, Out]:
+        """Return the next result, when awaited."""
+        return self._crew.next()
 
     async def aclose(self) -> None:
         """Stop, and wait until nothing of it is left."""

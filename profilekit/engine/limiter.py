@@ -65,7 +65,7 @@ class Permit:
             unused: Whether the request surely never left. If so, it does not count against the quota;
                 else it counts from now, if ``sent`` did not say when.
         """
-        if not unused:
+        if not unused and not self._counted:
             self.sent()
         self._limiter._take_back(counted=self._counted)  # noqa: SLF001 - as above
 
@@ -116,7 +116,9 @@ class Limiter:
         """Take a permit if there is one and nobody waits for it."""
         if self._line or self._closed or self.in_flight >= self._max_in_flight:
             return None
-        return None if self._wait(self._now()) else self._permit()
+        # Mostly there are permits in hand, and no need to ask for the time.
+        in_hand = self._in_hand and self._left.count + self._unsent < self._quota and not self._paused_until
+        return self._permit() if in_hand or not self._wait(self._now()) else None
 
     async def acquire(self, deadline: float | None) -> Permit:
         """Take a permit, in turn.
@@ -225,6 +227,7 @@ class Limiter:
         """Return after how many seconds to look again; 0 when there is a permit now."""
         if now < self._paused_until:
             return self._paused_until - now
+        self._paused_until = 0.0
         self._left.forget(now)
         if self._left.count + self._unsent >= self._quota:
             return max(self._left.next_ends(now) - now, _SHORTEST_WAIT)

@@ -13,7 +13,7 @@ from profilekit.engine.transport import Headers, HttpRequest, HttpResponse
 from profilekit.engine.verdict import decode_error, status_error, verdict
 from profilekit.errors import ConfigError
 from profilekit.fields import default_of
-from profilekit.request import Account, Request, result_type
+from profilekit.request import Account, Endpoint, Request, result_type
 
 __all__ = ["Decoder", "Template", "build", "check_into", "decoder_for", "parse", "template"]
 
@@ -28,16 +28,21 @@ _Sent: TypeAlias = tuple[int, str, object]
 
 
 class Template(msgspec.Struct, frozen=True):
-    """What of a request class does not change from one request of an account to the next."""
+    """What of a request class does not change from one request of an account to the next.
+
+    ``alone`` is what stands before and after the first field in the target of a request that gives no
+    other, where the first travels in the target.
+    """
 
     method: str
     path: str
     path_fields: tuple[tuple[int, str], ...]
     query: tuple[_Sent, ...]
-    query_of_first: tuple[_Sent, ...]
     body: tuple[_Sent, ...]
-    other_defaults: tuple[object, ...]
     headers: Headers
+    alone: tuple[str, str] | None
+    first_default: object
+    other_defaults: tuple[object, ...]
 
 
 def template(request: type[Request[Any]], account: Account) -> Template:
@@ -55,29 +60,46 @@ def template(request: type[Request[Any]], account: Account) -> Template:
         headers["Content-Type"] = "application/json"
     for name, value in headers.items():
         check_header(name, value)
+    path = urlsplit(account.base_url).path + first
     return Template(
         method=endpoint.method,
-        path=urlsplit(account.base_url).path + first,
+        path=path,
         path_fields=tuple(
             (sent[name][0], text) for name, text in zip(endpoint.path_fields, rest, strict=True)
         ),
         query=tuple(sent[name] for name in endpoint.query),
-        query_of_first=tuple(sent[name] for name in endpoint.query if name == fields[0].name),
         body=tuple(sent[name] for name in endpoint.body),
-        other_defaults=tuple(default_of(field) for field in fields[1:]),
         headers=headers,
+        alone=_around(fields[0], path, rest, endpoint) if fields else None,
+        first_default=default_of(fields[0]) if fields else None,
+        other_defaults=tuple(default_of(field) for field in fields[1:]),
     )
+
+
+def _around(
+    field: msgspec.structs.FieldInfo, path: str, rest: list[str], endpoint: Endpoint
+) -> tuple[str, str] | None:
+    """Return the target before and after a field, for requests that give only that one."""
+    if endpoint.body:
+        return None
+    if endpoint.path_fields == (field.name,):
+        return path, rest[0]
+    if not rest and field.name in endpoint.query:
+        return f"{path}?{field.encode_name}=", ""
+    return None
 
 
 def build(request: Request[Any], form: Template) -> HttpRequest:
     """Return the HTTP request that says what the request says."""
     values = msgspec.structs.astuple(request)
+    if form.alone and values[1:] == form.other_defaults and values[0] != form.first_default:
+        before, after = form.alone
+        return HttpRequest(form.method, before + _query_value(values[0]) + after, form.headers)
     target = form.path
     for place, rest in form.path_fields:
         target += _query_value(values[place]) + rest
-    # Mostly only the first argument is given, and the others need no look.
     mark = "?"
-    for place, wire_name, default in form.query_of_first if values[1:] == form.other_defaults else form.query:
+    for place, wire_name, default in form.query:
         value = values[place]
         if value is not default and value != default:
             target += f"{mark}{wire_name}={_query_value(value)}"
