@@ -2,11 +2,20 @@
 
 import ipaddress
 import re
+from contextlib import suppress
 from urllib.parse import urlsplit
 
 from profilekit.errors import ConfigError
 
-__all__ = ["check_base_url", "check_count", "check_header", "check_key", "check_seconds", "check_text"]
+__all__ = [
+    "check_base_url",
+    "check_count",
+    "check_header",
+    "check_key",
+    "check_proxy",
+    "check_seconds",
+    "check_text",
+]
 
 _FOREVER = float("inf")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -65,6 +74,19 @@ def check_base_url(where: str, url: object, *, allow_http: bool) -> None:
     del url
     if reason:
         raise ConfigError(f"{where} {reason}")
+
+
+def check_proxy(where: str, url: object) -> None:
+    """Refuse what is not the URL of a proxy. It may hold a password, so no message repeats it."""
+    good = False
+    if isinstance(url, str) and _VISIBLE_ASCII.fullmatch(url):
+        with suppress(ValueError):
+            parts = urlsplit(url)
+            good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+            del parts
+    del url
+    if not good:
+        raise ConfigError(f"{where} must be a URL such as http://user:password@host:3128")
 
 
 def _why_not(url: str, *, allow_http: bool) -> str | None:

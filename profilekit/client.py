@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar, overload
 
 import aiohttp
 
-from profilekit.checks import check_count, check_seconds
+from profilekit.checks import check_count, check_proxy, check_seconds
 from profilekit.engine import session as sessions
 from profilekit.engine import wire
 from profilekit.engine.direct import DirectTransport
@@ -41,8 +41,10 @@ class ProfileClient:
             bounds everything: the wait for a permit, all attempts, all back-off. In a ``stream``, where
             waiting for the quota is the normal state, it bounds what follows a permit.
         retry: When and how often a request is sent again.
+        proxy: The URL of an HTTP proxy to go through, with its user and password if it has any. Like
+            ``session``, it costs several times as much as the transport that is used without it.
         session: The caller's own aiohttp session to send over, with its proxies and its tracing. It
-            stays open. It costs several times as much as the transport that is used without it.
+            stays open.
         transport: Makes what sends, for each account; for tests, and for networks of one's own.
 
     Raises:
@@ -54,17 +56,16 @@ class ProfileClient:
         *accounts: Account,
         timeout: float = 30.0,
         retry: Retry = _RETRY,
+        proxy: str | None = None,
         session: aiohttp.ClientSession | None = None,
         transport: TransportFactory | None = None,
     ) -> None:
         """Take the accounts; connections are made when requests are sent."""
         check_seconds("ProfileClient: timeout", timeout)
-        if session is not None and transport is not None:
-            raise ConfigError("ProfileClient: give session or transport, not both")
         self._accounts = _by_vendor(accounts)
         self._timeout = timeout
         self._retry = retry
-        self._transport = transport or (DirectTransport if session is None else sessions.over(session))
+        self._transport = _transport(proxy, session, transport)
         self._lanes: dict[str, Lane] = {}
         self._routes: dict[type[Request[Any]], tuple[Lane, Decoder | None]] = {}
         self._open_on: asyncio.AbstractEventLoop | None = None
@@ -311,6 +312,20 @@ class ProfileClient:
         state = "closed" if self._closed else "new" if self._open_on is None else "open"
         over = "".join(sorted({f", over {lane.stats().transport}" for lane in self._lanes.values()}))
         return f"<ProfileClient {' '.join(self._accounts)} ({state}{over})>"
+
+
+def _transport(
+    proxy: str | None, session: aiohttp.ClientSession | None, transport: TransportFactory | None
+) -> TransportFactory:
+    """Return what sends: the fastest that can do what is asked for."""
+    if sum(choice is not None for choice in (proxy, session, transport)) > 1:
+        raise ConfigError("ProfileClient: give one of proxy, session and transport")
+    if proxy is not None:
+        check_proxy("ProfileClient: proxy", proxy)
+        return partial(sessions.own_session, proxy=proxy)
+    if session is not None:
+        return sessions.over(session)
+    return transport or DirectTransport
 
 
 def _by_vendor(accounts: tuple[Account, ...]) -> dict[str, Account]:

@@ -597,7 +597,10 @@ def test_closing_during_a_stream_is_said_to_its_reader():
         (lambda: ProfileClient(), "at least one account"),
         (lambda: ProfileClient(ACCOUNT, ACCOUNT), "two accounts for amplitude"),
         (lambda: ProfileClient("key"), "str is not an account"),
-        (lambda: ProfileClient(ACCOUNT, session=object(), transport=Stub()), "not both"),
+        (
+            lambda: ProfileClient(ACCOUNT, session=object(), transport=Stub()),
+            "give one of proxy, session and transport",
+        ),
     ],
 )
 def test_a_client_refuses_what_cannot_work(make, reason):

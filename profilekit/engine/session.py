@@ -1,6 +1,7 @@
-"""A transport over ``aiohttp.ClientSession``: for the caller's own session, its proxies and its tracing."""
+"""A transport over ``aiohttp.ClientSession``: for proxies, the caller's own session, and its tracing."""
 
 import asyncio
+import socket
 from importlib.metadata import version
 from types import SimpleNamespace
 
@@ -17,7 +18,15 @@ _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None,
 
 # These come before the first byte of the request leaves.
 _HOPELESS = (aiohttp.ClientSSLError, aiohttp.InvalidURL)
-_NOT_SENT = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.InvalidURL)
+_NOT_SENT = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.InvalidURL,
+)
+
+# asyncio asks for 256 KiB a read, and gives what it did not need back to the system each time.
+_MOST_A_READ = 64 * 1024
 
 
 class _LostError(aiohttp.ClientError):
@@ -64,7 +73,7 @@ class SessionTransport:
             else:
                 failure = ConnectionFailedError(_describe(error))
                 failure.maybe_applied = not isinstance(error, _NOT_SENT)
-                failure.retryable = not isinstance(error, _HOPELESS)
+                failure.retryable = not _is_hopeless(error)
         # Outside of the handler, so that no aiohttp error, which holds the headers, hangs on to ours.
         raise failure
 
@@ -90,15 +99,23 @@ class SessionTransport:
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
     """Read the whole body, which may not be larger than MAX_BODY once decompressed."""
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
+    content = response.content
+    body = await content.readany()
+    while not content.at_eof():
+        body += await content.readany()
         if len(body) > MAX_BODY:
             error = ConnectionFailedError(f"the answer is larger than {MAX_BODY} bytes")
             error.retryable = False
             error.maybe_applied = True
             raise error
-    return bytes(body)
+    return body
+
+
+def _is_hopeless(error: Exception) -> bool:
+    """Say whether it would end the same way again."""
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return error.status < 500
+    return isinstance(error, _HOPELESS)
 
 
 def _describe(error: Exception) -> str:
@@ -109,6 +126,8 @@ def _describe(error: Exception) -> str:
         )
     if isinstance(error, aiohttp.ClientConnectorError):
         return f"cannot connect to {error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy answered {error.status}"
     if isinstance(error, _LostError):
         return f"the connection broke: {error}"
     if isinstance(error, OSError) and error.strerror:
@@ -120,9 +139,24 @@ async def _tell_sent(_: aiohttp.ClientSession, context: SimpleNamespace, __: obj
     context.trace_request_ctx()
 
 
-def own_session(account: Account) -> Transport:
-    """Return a transport with a session of its own: nothing shared, no cookies, no netrc, no proxy."""
-    connector = aiohttp.TCPConnector(limit=account.max_in_flight)
+class _Socket(socket.socket):
+    """Reads no more at a time than the allocator keeps: a page fault costs as much as a decode."""
+
+    def recv(self, size: int, flags: int = 0) -> bytes:
+        return super().recv(min(size, _MOST_A_READ), flags)
+
+
+def own_session(account: Account, *, proxy: str | None = None) -> Transport:
+    """Return a transport with a session of its own: nothing shared, no cookies, no netrc.
+
+    Args:
+        account: Where to.
+        proxy: The URL of the proxy to go through, or None.
+    """
+    connector = aiohttp.TCPConnector(
+        limit=account.max_in_flight,
+        socket_factory=lambda address: _Socket(family=address[0], type=address[1], proto=address[2]),
+    )
     tracing = aiohttp.TraceConfig()
     tracing.on_request_headers_sent.append(_tell_sent)
     session = aiohttp.ClientSession(
@@ -133,6 +167,7 @@ def own_session(account: Account) -> Transport:
         timeout=_NO_TIMEOUT,
         middlewares=(_once,),
         trace_configs=[tracing],
+        proxy=proxy,
     )
     return SessionTransport(account, session, owned=True)
 

@@ -1,5 +1,6 @@
-"""The session transport over a session of the caller's own."""
+"""The session transport: through a proxy, and over a session of the caller's own."""
 
+import traceback
 import warnings
 
 import aiohttp
@@ -11,6 +12,7 @@ from profilekit import ProfileClient, userflux
 from profilekit.errors import (
     ClientClosedError,
     ConfigError,
+    ConnectionFailedError,
     StatusError,
 )
 
@@ -86,3 +88,46 @@ async def test_writes_of_both_kinds_over_a_real_socket():
             await client.send(userflux.UpdateProfile("u", properties={"a": 1}, location_enrichment=True))
     assert server.received[0].startswith(b"POST /profile?locationEnrichment=true HTTP/1.1\r\n")
     assert server.received[0].endswith(b'{"userId":"u","properties":{"a":1}}')
+
+
+# ---- through a proxy ---------------------------------------------------------------------------
+
+
+def with_password(url):
+    return url.replace("http://", "http://user:s3cret-word@")
+
+
+async def test_a_proxy_is_told_the_whole_url():
+    async with raw_server(saying(ok(BODY))) as proxy:
+        account = account_at("http://127.0.0.1:9")
+        async with ProfileClient(account, proxy=with_password(proxy.url)) as client:
+            assert (await client.send(GET)).user_id == "u"
+            assert client.stats().transport == "SessionTransport"
+    head = proxy.received[0].decode()
+    assert head.startswith("GET http://127.0.0.1:9/v1/userprofile?user_id=u HTTP/1.1\r\n")
+    assert "Proxy-Authorization: Basic " in head
+
+
+async def test_a_proxy_that_refuses_was_told_nothing_of_the_request():
+    refusal = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
+    async with raw_server(saying(refusal)) as proxy:
+        account = account_at("https://vendor.invalid")
+        async with ProfileClient(account, proxy=with_password(proxy.url)) as client:
+            with pytest.raises(ConnectionFailedError, match="the proxy answered 407") as caught:
+                await client.send(GET)
+    assert (caught.value.maybe_applied, caught.value.attempts) == (False, 1)
+    assert "s3cret-word" not in "".join(traceback.format_exception(caught.value))
+    assert proxy.received[0].startswith(b"CONNECT vendor.invalid:443 HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize(
+    "proxy", ["", "proxy:3128", "ftp://host", "http://", "http://host:port", "http://h\nx", 3128]
+)
+def test_what_is_no_proxy_is_refused(proxy):
+    with pytest.raises(ConfigError, match="proxy must be a URL"):
+        ProfileClient(account_at("https://host"), proxy=proxy)
+
+
+def test_a_proxy_beside_a_transport_is_refused():
+    with pytest.raises(ConfigError, match="give one of proxy, session and transport"):
+        ProfileClient(account_at("https://host"), proxy="http://proxy:3128", transport=lambda account: None)
