@@ -4,10 +4,11 @@ import argparse
 import json
 import platform
 import sys
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import http, inside, report
+from benchmarks import compare, goals, inside, report
 
 PACKAGES = (
     "profilekit",
@@ -19,40 +20,53 @@ PACKAGES = (
     "uvloop",
     "pydantic",
     "cattrs",
+    "httpx",
+    "httpx2",
+    "niquests",
+    "wreq",
+    "pyreqwest",
 )
-PEERS = ("httpx", "httpx2", "niquests", "wreq", "pyreqwest")
 
 
 def versions():
-    found = {}
-    for package in (*PACKAGES, *PEERS):
+    found = {"python": sys.version.split()[0], "machine": platform.platform()}
+    for package in PACKAGES:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = "not installed"
-    return {"python": sys.version.split()[0], "machine": platform.platform(), **found}
+    return found
 
 
 def parts(*, quick):
     """Return what each part runs."""
-    repetitions, count = (1, 2000) if quick else (5, 20_000)
-    over_http = {"repetitions": repetitions, "count": count}
+    repetitions, count = (1, 1000) if quick else (9, 10_000)
+    over = partial(compare.compare, repetitions=repetitions, count=count)
+    alone = partial(inside.repeated, repetitions=1 if quick else 5)
     return {
-        "fetch": lambda: http.compare("fetch", http.FETCH, size=2048, **over_http),
-        "fetch small": lambda: http.compare("fetch", ("floor", "profilekit_stream"), size=550, **over_http),
-        "fetch large": lambda: http.compare(
-            "fetch", ("floor", "profilekit_stream"), size=13_000, **over_http
-        ),
-        "update": lambda: http.compare("update", http.UPDATE, size=2048, **over_http),
-        "decode": lambda: inside.decode(repetitions=7, count=1000 if quick else 10_000),
-        "limiter": lambda: inside.limiter(seconds=2 if quick else 10),
-        "fanout": lambda: inside.fanout(count=50_000 if quick else 1_000_000),
-        "memory": lambda: inside.memory(count=10_000 if quick else 100_000),
+        "fetch": partial(over, "fetch", compare.FETCH),
+        "fetch small": partial(over, "fetch", compare.OURS, size=550),
+        "fetch large": partial(over, "fetch", compare.OURS, size=13_000),
+        "fetch TLS": partial(over, "fetch", compare.TLS, tls=True),
+        "update": partial(over, "update", compare.UPDATE),
+        "decode": partial(over, "decode", compare.DECODE),
+        "decode userflux": partial(over, "decode userflux", compare.KEEP[:2]),
+        "limiter": partial(alone, "limiter", 2 if quick else 10),
+        "fanout": partial(alone, "fanout", 50_000 if quick else 1_000_000),
+        "memory": partial(over, "memory", compare.KEEP, count=10_000 if quick else 100_000),
     }
 
 
-def shown(result):
-    return report.markdown(result) if "rows" in result else json.dumps(result, indent=2)
+def shown(results):
+    """Return everything that was measured, as one document."""
+    about = ", ".join(f"{name} {found}" for name, found in results["versions"].items())
+    sections = [f"# What it costs\n\nMeasured with {about}."]
+    for name, result in results.items():
+        if name != "versions":
+            text = report.contenders(result) if "rows" in result else report.figures(result)
+            sections.append(f"## {name}\n\n{text}")
+    sections.append(f"## Goals\n\n{goals.markdown(results)}")
+    return "\n\n".join(sections) + "\n"
 
 
 def main():
@@ -62,21 +76,20 @@ def main():
     )
     reader.add_argument("--json", type=Path, help="keep the figures in a file")
     reader.add_argument("--quick", action="store_true", help="under a minute; the figures are rough")
-    reader.add_argument(
-        "--report", type=Path, help="write the table and the chart of the fetches to a folder"
-    )
+    reader.add_argument("--report", type=Path, help="write tables and a chart to a folder")
     wanted = reader.parse_args()
     results = {"versions": versions()}
-    print(json.dumps(results["versions"], indent=2))
     for name, run in parts(quick=wanted.quick).items():
         if wanted.part in (None, name.split()[0]):
+            sys.stderr.write(f"{name} ...\n")
             results[name] = run()
-            print(f"\n## {name}\n\n{shown(results[name])}")
+    print(shown(results))
     if wanted.json:
         wanted.json.write_text(json.dumps(results, indent=2) + "\n")
-    if wanted.report and "fetch" in results:
-        (wanted.report / "report.md").write_text(report.markdown(results["fetch"]) + "\n")
-        (wanted.report / "report.svg").write_text(report.svg(results["fetch"]))
+    if wanted.report:
+        (wanted.report / "report.md").write_text(shown(results))
+        if "fetch" in results:
+            (wanted.report / "report.svg").write_text(report.svg(results["fetch"]))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,11 @@
-"""The other side: answers as fast as it can, in a process of its own, and checks nothing but the id."""
+"""The other side: answers as fast as it can, in a process of its own, and looks at nothing but the id."""
 
 import asyncio
 import re
+import ssl
 import sys
+
+from benchmarks import bodies
 
 USER = re.compile(rb"user_id=([^ &]+)")
 OK = (
@@ -10,15 +13,6 @@ OK = (
     b"Content-Length: %d\r\n\r\n%b"
 )
 NO_CONTENT = b"HTTP/1.1 204 No Content\r\n\r\n"
-
-
-def body_of(size: int) -> bytes:
-    """Return an answer of Amplitude's of about so many bytes, with a hole for the id."""
-    head = b'{"userData":{"user_id":"%b","cohort_ids":["c1","c2","c3"],"amp_props":{'
-    properties = []
-    while sum(map(len, properties)) + len(properties) + len(head) < size:
-        properties.append(b'"property_%d":"value %d"' % (len(properties), len(properties) * 7919 % 1000))
-    return head + b",".join(properties) + b"}}}"
 
 
 class Answering(asyncio.Protocol):
@@ -46,13 +40,17 @@ class Answering(asyncio.Protocol):
         self._rest = data
 
 
-async def main(size: int) -> None:
-    body = body_of(size)
-    server = await asyncio.get_running_loop().create_server(lambda: Answering(body), "127.0.0.1", 0)
+async def main(size: str, certificate: str | None = None) -> None:
+    body = bodies.amplitude(int(size))
+    tls = None
+    if certificate is not None:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(certificate)
+    server = await asyncio.get_running_loop().create_server(lambda: Answering(body), "127.0.0.1", 0, ssl=tls)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    asyncio.run(main(*sys.argv[1:]))

@@ -10,6 +10,9 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from profilekit import amplitude, userflux
+from profilekit.engine import wire
+
 ROOT = Path(__file__).parent.parent
 # Those that need nothing but what profilekit needs.
 OURS = [
@@ -32,7 +35,7 @@ def _no_coverage(monkeypatch):
 @pytest.fixture
 def benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT))
-    return importlib.import_module("benchmarks.http"), importlib.import_module("benchmarks.report")
+    return importlib.import_module("benchmarks.compare"), importlib.import_module("benchmarks.report")
 
 
 @pytest.fixture
@@ -44,34 +47,63 @@ def run():
     return call
 
 
-@pytest.mark.parametrize("task", ["fetch", "update"])
-def test_contenders_are_right_before_they_are_timed(task, benchmarks, run):
-    http, _ = benchmarks
-    with http.server(2048) as url:
+@pytest.fixture
+def measured(benchmarks):
+    compare, _ = benchmarks
+
+    def call(name, task, url, environment):
+        figures = compare.once(name, task, url, 300, environment)
+        assert isinstance(figures, dict), figures
+        assert figures["cpu_us"] > 0
+        assert figures["p50_ms"] <= figures["p99_ms"]
+
+    return call
+
+
+@pytest.mark.parametrize(("task", "tls"), [("fetch", False), ("fetch", True), ("update", False)])
+def test_contenders_are_right_before_they_are_timed(task, tls, benchmarks, measured):
+    compare, _ = benchmarks
+    with compare.server(2048, tls=tls) as (url, environment):
         for name in OURS:
-            done = run("benchmarks.worker", name, url, "300", task)
-            assert done.returncode == 0, done.stderr
-            figures = json.loads(done.stdout)
-            assert figures["cpu_us"] > 0
-            assert figures["p50_ms"] <= figures["p99_ms"]
+            measured(name, task, url, environment)
+
+
+@pytest.mark.parametrize("task", ["decode", "decode userflux", "memory"])
+@pytest.mark.parametrize("name", ["decode_orjson", "decode_profilekit", "decode_json"])
+def test_decoders_are_right_before_they_are_timed(name, task, measured):
+    measured(name, task, "", {})
+
+
+def test_one_that_is_wrong_is_not_timed(benchmarks):
+    compare, _ = benchmarks
+    assert "got (None, None) for check-0" in compare.once("decode_into", "decode userflux", "", 300, {})
+
+
+@pytest.mark.parametrize("size", [550, 2048, 13_000])
+def test_answers_are_as_large_as_they_say_and_typed_in_full(size, benchmarks):
+    bodies = importlib.import_module("benchmarks.bodies")
+    for body, vendor in ((bodies.amplitude(size), amplitude), (bodies.userflux(size), userflux)):
+        assert size <= len(body) < size + 60
+        profile = wire.decoder_for(vendor.GetProfile).decode(body.replace(b"%b", b"u"))
+        assert profile.properties
+    assert wire.decoder_for(amplitude.GetProfile).decode(bodies.amplitude(size)).recommendations[0].item_ids
 
 
 def test_one_that_is_not_there_is_said_to_be_and_not_left_out(benchmarks):
-    http, report = benchmarks
-    result = http.compare("fetch", ("floor", "nobody"), size=500, count=500, repetitions=1)
+    compare, report = benchmarks
+    result = compare.compare("fetch", ("floor", "nobody"), size=500, count=500, repetitions=1)
     assert set(result["rows"]) == {"floor"}
     assert "No module named" in result["missing"]["nobody"]
     result["missing"] = {"wreq_msgspec": result["missing"]["nobody"]}
-    assert "wreq (Rust) + msgspec | not measured: ModuleNotFoundError" in report.markdown(result)
+    assert "wreq (Rust) + msgspec | not measured: ModuleNotFoundError" in report.contenders(result)
 
 
 def test_every_contender_is_small_and_has_a_name_in_the_report(benchmarks):
-    http, report = benchmarks
-    assert {name.partition("+")[0] for name in (*http.FETCH, *http.UPDATE)} <= set(report.NAMES)
-    for name in report.NAMES:
-        text = (ROOT / "benchmarks" / "contenders" / f"{name}.py").read_text()
-        # The floor is no adapter: it is what the others are measured against.
-        assert len(text.splitlines()) <= (85 if name == "floor" else 50), name
+    compare, report = benchmarks
+    named = (*compare.FETCH, *compare.UPDATE, *compare.TLS, *compare.DECODE, *compare.KEEP)
+    assert {name.partition("+")[0] for name in named} == set(report.NAMES)
+    for adapter in (ROOT / "benchmarks" / "contenders").glob("*.py"):
+        assert len(adapter.read_text().splitlines()) <= 50, adapter
 
 
 def test_the_report_shows_what_was_measured(benchmarks):
@@ -80,29 +112,47 @@ def test_the_report_shows_what_was_measured(benchmarks):
         "cpu_us": 20.0,
         "cpu_us_least": 19.0,
         "cpu_us_most": 22.0,
-        "to_floor": 1.0,
+        "ratio": 1.0,
         "per_second": 50_000.0,
         "p50_ms": 1.0,
         "p99_ms": 2.0,
         "peak_mib": 40.0,
         "minor_faults": 0.01,
+        "collection_ms": 5.0,
     }
-    rows = {"floor": figures, "profilekit_send": {**figures, "cpu_us": 30.0, "to_floor": 1.5}}
+    rows = {"floor": figures, "profilekit_send": {**figures, "cpu_us": 30.0, "ratio": 1.5}}
     result = {"rows": rows, "missing": {}}
-    assert "| profilekit, send | 30 us (19-22) | 1.50 |" in report.markdown(result)
+    assert "| profilekit, send | 30.0 us (19.0-22.0) | 1.50 |" in report.contenders(result)
     drawn = ET.fromstring(report.svg(result))
     bars = [bar.get("width") for bar in drawn.iter("{http://www.w3.org/2000/svg}rect") if bar.get("x")]
     assert [float(width) for width in bars] == [280.0, 420.0]
 
 
-@pytest.mark.parametrize("part", ["decode", "limiter", "fanout", "memory"])
-def test_parts_without_a_socket(part, run, tmp_path):
+def test_goals_hold_or_do_not(benchmarks):
+    goals = importlib.import_module("benchmarks.goals")
+    costs = {"floor": 20.0, "profilekit_stream": 31.0, "profilekit_send": 36.0}
+    rows = {name: {"cpu_us": cost, "minor_faults": 0.06} for name, cost in costs.items()}
+    results = {"fetch": {"rows": rows}, "limiter": {"most_in_window_to_quota": {"most": 1.01}}}
+    results["limiter"]["rate_reached"] = {"median": 0.98}
+    assert [(figure, holds) for _, figure, _, holds in goals.reached(results)] == [
+        (1.55, False),
+        (1.8, True),
+        (0.06, False),
+        (1.01, False),
+        (0.98, True),
+    ]
+    assert "| stream, CPU a request / floor | 1.55 | at most 1.5 | **no** |" in goals.markdown(results)
+
+
+@pytest.mark.parametrize("part", ["limiter", "fanout"])
+def test_parts_without_contenders(part, run, tmp_path):
     kept = tmp_path / "figures.json"
-    done = run("benchmarks", part, "--quick", "--json", str(kept))
+    done = run("benchmarks", part, "--quick", "--json", str(kept), "--report", str(tmp_path))
     assert done.returncode == 0, done.stderr
     figures = json.loads(kept.read_text())
     assert figures["versions"]["profilekit"]
     if part == "limiter":
-        assert figures["limiter"]["most_in_window_to_quota"] <= 1
+        assert figures["limiter"]["most_in_window_to_quota"]["most"] <= 1
     if part == "fanout":
-        assert figures["fanout"]["peak_growth_mib"] < 10
+        assert figures["fanout"]["peak_growth_mib"]["most"] < 10
+    assert "| reached |" in (tmp_path / "report.md").read_text()

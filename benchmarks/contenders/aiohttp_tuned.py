@@ -5,7 +5,7 @@ import msgspec
 from yarl import URL
 
 from benchmarks.contenders import IN_FLIGHT, KEY, through_workers
-from benchmarks.contenders.floor import Answer
+from benchmarks.contenders.models import Answer
 
 
 class Tuned:
@@ -13,7 +13,7 @@ class Tuned:
 
     def __init__(self, task):
         self.decode = msgspec.json.Decoder(Answer).decode
-        self.one = self.fetch if task == "fetch" else self.update
+        self.one = self.update if task == "update" else self.fetch
 
     async def open(self, url):
         self.url = url

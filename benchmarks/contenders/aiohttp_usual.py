@@ -11,7 +11,7 @@ class Usual:
     label = "aiohttp as most people write it"
 
     def __init__(self, task):
-        self.one = self.fetch if task == "fetch" else self.update
+        self.one = self.update if task == "update" else self.fetch
 
     async def open(self, url):
         self.url, self.session = url, aiohttp.ClientSession()

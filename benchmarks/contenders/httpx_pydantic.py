@@ -3,7 +3,7 @@
 import httpx as library
 
 from benchmarks.contenders import IN_FLIGHT, KEY, through_workers
-from benchmarks.contenders.models import Answer
+from benchmarks.contenders.pydantic_models import Answer
 
 
 class Httpx:
@@ -11,7 +11,7 @@ class Httpx:
     library = library
 
     def __init__(self, task):
-        self.one = self.fetch if task == "fetch" else self.update
+        self.one = self.update if task == "update" else self.fetch
 
     async def open(self, url):
         limits = self.library.Limits(max_connections=IN_FLIGHT, max_keepalive_connections=IN_FLIGHT)

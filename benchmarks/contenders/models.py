@@ -1,19 +1,9 @@
-"""The answer as pydantic models, for those contenders that come with pydantic."""
+"""The answer as a type, for those contenders that come with msgspec."""
 
-from typing import Any
+import msgspec
 
-import pydantic
-
-
-class Profile(pydantic.BaseModel):
-    user_id: str | None = None
-    device_id: str | None = None
-    amplitude_id: int | None = None
-    user_properties: dict[str, Any] | None = None
-    computed_properties: dict[str, Any] | None = None
-    amp_props: dict[str, Any] | None = None
-    cohort_ids: list[str] | None = None
+from profilekit import amplitude
 
 
-class Answer(pydantic.BaseModel):
-    userData: Profile
+class Answer(msgspec.Struct, gc=False):
+    userData: amplitude.Profile

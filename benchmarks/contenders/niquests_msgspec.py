@@ -4,7 +4,7 @@ import msgspec
 import niquests
 
 from benchmarks.contenders import IN_FLIGHT, KEY, through_workers
-from benchmarks.contenders.floor import Answer
+from benchmarks.contenders.models import Answer
 
 
 class Niquests:
@@ -12,7 +12,7 @@ class Niquests:
 
     def __init__(self, task):
         self.decode = msgspec.json.Decoder(Answer).decode
-        self.one = self.fetch if task == "fetch" else self.update
+        self.one = self.update if task == "update" else self.fetch
 
     async def open(self, url):
         self.url, self.headers = url, {"Authorization": f"Api-Key {KEY}"}

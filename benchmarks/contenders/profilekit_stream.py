@@ -8,7 +8,7 @@ class ProfileKit:
     label = "profilekit stream"
 
     def __init__(self, task):
-        self.ask = amplitude.GetProfile if task == "fetch" else self.update
+        self.ask = self.update if task == "update" else amplitude.GetProfile
 
     @staticmethod
     def update(user):

@@ -4,7 +4,7 @@ import msgspec
 import wreq
 
 from benchmarks.contenders import KEY, through_workers
-from benchmarks.contenders.floor import Answer
+from benchmarks.contenders.models import Answer
 
 
 class Wreq:
@@ -12,7 +12,7 @@ class Wreq:
 
     def __init__(self, task):
         self.decode = msgspec.json.Decoder(Answer).decode
-        self.one = self.fetch if task == "fetch" else self.update
+        self.one = self.update if task == "update" else self.fetch
 
     async def open(self, url):
         self.url, self.client, self.headers = url, wreq.Client(), {"Authorization": f"Api-Key {KEY}"}

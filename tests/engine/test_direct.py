@@ -7,6 +7,7 @@ import ssl
 import zlib
 
 import pytest
+import trustme
 from rawserver import ok, raw_server, read_request, saying
 from wired import BODY, GET, REQUEST, account_at, now
 
@@ -330,35 +331,14 @@ def test_limits_are_those_of_the_port():
 # ---- TLS ---------------------------------------------------------------------------------------
 
 
-def certificate(tmp_path, *, name="localhost", days=1):
-    """Make a self-signed certificate; return a server's context and the file that vouches for it."""
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    today = dt.datetime.now(dt.UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(today - dt.timedelta(days=10))
-        .not_valid_after(today + dt.timedelta(days=days))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = tmp_path / "certificate.pem"
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    pem.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    (tmp_path / "key.pem").write_bytes(secret)
+def certified(tmp_path, *, name="localhost", days=1):
+    """Return a server's context with a certificate, and the file of the authority that vouches for it."""
+    authority = trustme.CA()
+    until = dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem, tmp_path / "key.pem")
+    authority.issue_cert(name, not_after=until).configure_cert(context)
+    pem = tmp_path / "authority.pem"
+    authority.cert_pem.write_to_path(pem)
     return context, pem
 
 
@@ -374,7 +354,7 @@ async def over_tls(context, trusted, monkeypatch):
 
 
 async def test_tls_is_verified_and_works(tmp_path, monkeypatch):
-    context, pem = certificate(tmp_path)
+    context, pem = certified(tmp_path)
     assert await over_tls(context, pem, monkeypatch) == ([BODY] * 3, 1)
 
 
@@ -384,15 +364,15 @@ async def test_tls_is_verified_and_works(tmp_path, monkeypatch):
     ids=["wrong name", "expired"],
 )
 async def test_a_certificate_that_does_not_fit_is_refused(tmp_path, monkeypatch, wrong, reason):
-    context, pem = certificate(tmp_path, **wrong)
+    context, pem = certified(tmp_path, **wrong)
     with pytest.raises(ConnectionFailedError, match=reason) as caught:
         await over_tls(context, pem, monkeypatch)
     assert (caught.value.retryable, caught.value.maybe_applied) == (False, False)
 
 
 async def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path, monkeypatch):
-    context, _ = certificate(tmp_path)
+    context, _ = certified(tmp_path)
     (tmp_path / "other").mkdir()
-    _, other = certificate(tmp_path / "other")
-    with pytest.raises(ConnectionFailedError, match="cannot be trusted: self.signed certificate"):
+    _, other = certified(tmp_path / "other")
+    with pytest.raises(ConnectionFailedError, match="cannot be trusted: unable to get local issuer"):
         await over_tls(context, other, monkeypatch)

@@ -1,0 +1,56 @@
+"""The figures that profilekit is to reach, and what a run made of them."""
+
+from benchmarks.report import table
+
+STREAM, SEND, SESSION = "profilekit_stream", "profilekit_send", "profilekit_session"
+AT_MOST = (
+    ("stream, CPU a request / floor", "fetch", STREAM, "floor", 1.5),
+    ("stream / wreq", "fetch", STREAM, "wreq_msgspec", 0.75),
+    ("stream / aiohttp, tuned", "fetch", STREAM, "aiohttp_tuned", 0.30),
+    ("stream / aiohttp as most people write it", "fetch", STREAM, "aiohttp_usual", 0.22),
+    ("stream / httpx2 + pydantic", "fetch", STREAM, "httpx2_pydantic", 0.05),
+    ("send / floor", "fetch", SEND, "floor", 1.8),
+    ("over an aiohttp session / aiohttp as most people write it", "fetch", SESSION, "aiohttp_usual", 0.85),
+    ("update / floor", "update", STREAM, "floor", 1.7),
+    ("stream / floor, over TLS", "fetch TLS", STREAM, "floor", 1.5),
+    ("stream / floor, 0.55 KB", "fetch small", STREAM, "floor", 1.8),
+    ("stream / floor, 13 KB", "fetch large", STREAM, "floor", 1.2),
+    ("typed decode / orjson.loads, Amplitude", "decode", "decode_profilekit", "decode_orjson", 1.1),
+    ("typed decode / orjson.loads, UserFlux", "decode userflux", "decode_profilekit", "decode_orjson", 1.4),
+    ("into ids and cohorts / orjson.loads", "decode", "decode_into", "decode_orjson", 0.4),
+    ("100,000 profiles kept / orjson's dicts", "memory", "decode_profilekit", "decode_orjson", 0.5),
+)
+
+
+def _single(results):
+    """Yield the goals that are no ratio of two contenders."""
+    if "fetch" in results:
+        faults = results["fetch"]["rows"][STREAM]["minor_faults"]
+        yield "minor page faults a request", faults, "at most 0.05", faults <= 0.05
+    if "fanout" in results:
+        growth = results["fanout"]["peak_growth_mib"]["most"]
+        yield "growth of peak memory over a long stream, MiB", growth, "at most 10", growth <= 10
+    if "limiter" in results:
+        most = results["limiter"]["most_in_window_to_quota"]["most"]
+        rate = results["limiter"]["rate_reached"]["median"]
+        yield "most permits in any window / quota", most, "at most 1", most <= 1
+        yield "rate reached / rate", rate, "at least 0.98", rate >= 0.98
+
+
+def reached(results):
+    """Return each goal that was measured: its name, the figure, the bound, and whether it holds."""
+    rows = []
+    for title, part, ours, theirs, bound in AT_MOST:
+        costs = {name: row["cpu_us"] for name, row in results.get(part, {}).get("rows", {}).items()}
+        if ours in costs and theirs in costs:
+            ratio = costs[ours] / costs[theirs]
+            rows.append((title, ratio, f"at most {bound}", ratio <= bound))
+    return rows + list(_single(results))
+
+
+def markdown(results):
+    rows = [
+        (title, f"{figure:.3g}", bound, "yes" if holds else "**no**")
+        for title, figure, bound, holds in reached(results)
+    ]
+    return table(("figure", "measured", "goal", "reached"), "-:-:", rows)
