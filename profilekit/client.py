@@ -14,6 +14,7 @@ from profilekit.engine import session as sessions
 from profilekit.engine import wire
 from profilekit.engine.direct import DirectTransport
 from profilekit.engine.fanout import Stream
+from profilekit.engine.heap import keep_pages
 from profilekit.engine.lane import Lane
 from profilekit.engine.retry import Retry
 from profilekit.engine.stats import Stats, together
@@ -106,6 +107,7 @@ class ProfileClient:
         if self._open_on is not None or self._closed:
             raise ClientClosedError("a client can be opened once: make a new one")
         self._open_on = asyncio.get_running_loop()
+        keep_pages()
         for name, account in self._accounts.items():
             self._lanes[name] = Lane(account, self._transport(account), self._retry)
         return self

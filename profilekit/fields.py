@@ -79,7 +79,7 @@ _FLAGS = (bool, bool | None)
 _OBJECTS = (dict[str, Any], dict[str, Any] | None)
 
 
-def settle(value: object, field: Field, where: str) -> Any:
+def settle(value: object, field: Field, title: str) -> Any:
     """Return the value as the field's type has it: several values as a tuple, JSON as a copy.
 
     Raises:
@@ -93,7 +93,8 @@ def settle(value: object, field: Field, where: str) -> Any:
                 return value
         settled = msgspec.convert(value, field.kind)
     except (msgspec.ValidationError, ConfigError) as error:
-        raise ConfigError(f"{where}: {error}") from None
+        raise ConfigError(f"{title}: {field.name}: {error}") from None
+    where = f"{title}: {field.name}"
     if isinstance(settled, str):
         check_text(settled, where)
     elif isinstance(settled, tuple):

@@ -109,7 +109,7 @@ class Request(msgspec.Struct, Generic[R_co], frozen=True):
             if type(value) is str and field.is_text:
                 check_text(value, shape.title, field.name)
                 continue
-            settled = settle(value, field, f"{shape.title}: {field.name}")
+            settled = settle(value, field, shape.title)
             if settled is not value:
                 msgspec.structs.force_setattr(self, field.name, settled)
         _check_ids(self, shape)

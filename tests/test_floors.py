@@ -23,6 +23,7 @@ FLOORS = {
         "engine.transport",
         "engine.stats",
         "engine.answer",
+        "engine.heap",
         "engine",
     ],
     3: ["engine.session", "engine.direct", "engine.connection", "engine.lane"],

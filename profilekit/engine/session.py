@@ -1,7 +1,6 @@
 """A transport over ``aiohttp.ClientSession``: for proxies, the caller's own session, and its tracing."""
 
 import asyncio
-import socket
 from importlib.metadata import version
 from types import SimpleNamespace
 
@@ -24,9 +23,6 @@ _NOT_SENT = (
     aiohttp.ConnectionTimeoutError,
     aiohttp.InvalidURL,
 )
-
-# asyncio asks for 256 KiB a read, and gives what it did not need back to the system each time.
-_MOST_A_READ = 64 * 1024
 
 
 class _LostError(aiohttp.ClientError):
@@ -139,13 +135,6 @@ async def _tell_sent(_: aiohttp.ClientSession, context: SimpleNamespace, __: obj
     context.trace_request_ctx()
 
 
-class _Socket(socket.socket):
-    """Reads no more at a time than the allocator keeps: a page fault costs as much as a decode."""
-
-    def recv(self, size: int, flags: int = 0) -> bytes:
-        return super().recv(min(size, _MOST_A_READ), flags)
-
-
 def own_session(account: Account, *, proxy: str | None = None) -> Transport:
     """Return a transport with a session of its own: nothing shared, no cookies, no netrc.
 
@@ -153,10 +142,7 @@ def own_session(account: Account, *, proxy: str | None = None) -> Transport:
         account: Where to.
         proxy: The URL of the proxy to go through, or None.
     """
-    connector = aiohttp.TCPConnector(
-        limit=account.max_in_flight,
-        socket_factory=lambda address: _Socket(family=address[0], type=address[1], proto=address[2]),
-    )
+    connector = aiohttp.TCPConnector(limit=account.max_in_flight)
     tracing = aiohttp.TraceConfig()
     tracing.on_request_headers_sent.append(_tell_sent)
     session = aiohttp.ClientSession(
