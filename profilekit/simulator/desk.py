@@ -11,7 +11,7 @@ import msgspec
 from aiohttp import web
 
 from profilekit.rate import Rate
-from profilekit.simulator.quota import SlidingWindow
+from profilekit.simulator.quota import Alignment, Window
 
 __all__ = ["Answer", "Desk", "DeskStats", "Handler"]
 
@@ -47,7 +47,11 @@ class DeskStats(msgspec.Struct, frozen=True):
 
 
 class Desk:
-    """The front desk of one vendor."""
+    """The front desk of one vendor.
+
+    Attributes:
+        failing: The share of requests that are answered with 500, from now on.
+    """
 
     def __init__(
         self,
@@ -57,6 +61,7 @@ class Desk:
         throttle: Callable[[], web.Response],
         latency: float,
         failing: float,
+        window: Alignment,
         seed: int,
     ) -> None:
         """Open the desk.
@@ -67,14 +72,15 @@ class Desk:
             throttle: Returns the answer to a request over the quota.
             latency: The median time an answer takes, in seconds; log-normal, so that some take longer.
             failing: The share of requests that are answered with 500.
+            window: How the windows of the quota are aligned.
             seed: Where latencies and failures are drawn from.
         """
         self._refuse = refuse
         self._throttle = throttle
         self._latency = latency
-        self._failing = failing
+        self.failing = failing
         self._random = random.Random(seed)
-        self._window = SlidingWindow(rate)
+        self._window = Window(rate, window)
         self._requests = self._in_flight = self._most_in_flight = 0
         self._statuses: Counter[int] = Counter()
 
@@ -107,7 +113,7 @@ class Desk:
         if self._latency:
             drawn = self._latency * math.exp(self._random.gauss(0, _SPREAD))
             await asyncio.sleep(min(drawn, self._latency * _LONGEST_MEDIANS))
-        if self._failing and self._random.random() < self._failing:
+        if self.failing and self._random.random() < self.failing:
             return web.Response(status=500, text="Internal Server Error")
         return answer(request, body)
 

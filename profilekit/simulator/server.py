@@ -14,6 +14,7 @@ from profilekit.rate import Rate
 from profilekit.simulator import amplitude, userflux
 from profilekit.simulator.desk import Desk, DeskStats
 from profilekit.simulator.people import Person, chance, person
+from profilekit.simulator.quota import Alignment
 from profilekit.vendors import amplitude as amplitude_vendor
 from profilekit.vendors import userflux as userflux_vendor
 
@@ -35,11 +36,13 @@ class Simulator:
     ``unknown``, and a share of the others if asked for, are nobody until they are written to UserFlux.
 
     Args:
-        amplitude_rate: Amplitude's quota, enforced over a sliding window.
+        amplitude_rate: Amplitude's quota.
         userflux_rate: UserFlux's quota. UserFlux documents none; this is an assumption.
         latency: The median time an answer takes, in seconds; drawn from a log-normal distribution.
         unknown: The share of ids that are nobody.
-        failing: The share of requests that are answered with 500.
+        failing: The share of requests that are answered with 500; ``fail`` changes it.
+        window: Whether quotas are enforced over every window, ``sliding``, or over windows that follow
+            each other, ``aligned``.
         shape: The shape of Amplitude's answers: ``pages`` for the vendor's pages, ``spec`` for its
             OpenAPI document.
         seed: Decides who is who, and what the draws give.
@@ -56,12 +59,15 @@ class Simulator:
         latency: float = 0.0,
         unknown: float = 0.0,
         failing: float = 0.0,
+        window: Alignment = "sliding",
         shape: amplitude.Shape = "pages",
         seed: int = 0,
     ) -> None:
         """Set the simulator up; ``start`` or ``async with`` makes it listen."""
-        if latency < 0 or not 0 <= unknown <= 1 or not 0 <= failing <= 1:
-            raise ConfigError("Simulator: latency is in seconds, unknown and failing are shares from 0 to 1")
+        if latency < 0 or not 0 <= unknown <= 1:
+            raise ConfigError("Simulator: latency is in seconds, unknown is a share from 0 to 1")
+        if window not in {"sliding", "aligned"}:
+            raise ConfigError(f"Simulator: window must be 'sliding' or 'aligned', got {window!r}")
         if shape not in {"pages", "spec"}:
             raise ConfigError(f"Simulator: shape must be 'pages' or 'spec', got {shape!r}")
         self._rates = amplitude_rate, userflux_rate
@@ -69,7 +75,7 @@ class Simulator:
         self._seed = seed
         self._shape = shape
         draw = random.Random(seed)
-        desk = partial(Desk, latency=latency, failing=failing)
+        desk = partial(Desk, latency=latency, failing=failing, window=window)
         self._amplitude = desk(
             amplitude_rate,
             refuse=amplitude.refuse,
@@ -82,6 +88,7 @@ class Simulator:
             throttle=userflux.throttle,
             seed=draw.getrandbits(32),
         )
+        self.fail(failing)
         self._profiles = userflux.Profiles(self._find)
         self._runners: list[web.AppRunner] = []
         self.amplitude_url = ""
@@ -163,6 +170,16 @@ class Simulator:
             "USERFLUX_WRITE_KEY": userflux.WRITE_KEY,
             "USERFLUX_BASE_URL": self.userflux_url,
         }
+
+    def fail(self, share: float) -> None:
+        """Answer a share of the requests with 500 from now on: 1 for an outage, 0 for its end.
+
+        Raises:
+            ConfigError: When it is no share.
+        """
+        if not 0 <= share <= 1:
+            raise ConfigError(f"Simulator: failing is a share from 0 to 1, got {share!r}")
+        self._amplitude.failing = self._userflux.failing = share
 
     def stats(self) -> dict[str, DeskStats]:
         """Return what each vendor has seen so far; ``/_simulator/stats`` shows the same as JSON."""

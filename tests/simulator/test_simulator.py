@@ -11,7 +11,7 @@ from profilekit import Ok, ProfileClient, Rate, amplitude, errors, userflux
 from profilekit.simulator import Simulator
 from profilekit.simulator.amplitude import API_KEY, SECRET_KEY
 from profilekit.simulator.people import person
-from profilekit.simulator.quota import SlidingWindow
+from profilekit.simulator.quota import Window
 from profilekit.simulator.userflux import READ_KEY, WRITE_KEY
 
 SECRET = {"Authorization": f"Api-Key {SECRET_KEY}"}
@@ -350,7 +350,7 @@ def test_refuses_what_cannot_be_simulated(wrong):
 
 
 def test_a_sliding_window_counts_every_alignment():
-    window = SlidingWindow(Rate(2, per=1))
+    window = Window(Rate(2, per=1))
     assert [window.admit(time) for time in (0.0, 0.75, 0.875, 1.0, 1.5, 1.75)] == [
         True,
         True,
@@ -440,7 +440,7 @@ async def test_both_forms_of_auth_and_every_refusal_through_the_client():
 
 def test_windows_are_measured_like_the_simulator_measures_them():
     times = [0.0, 0.5, 0.9, 1.0, 1.4, 3.0]
-    window = SlidingWindow(Rate(100, per=1))
+    window = Window(Rate(100, per=1))
     for time in times:
         window.admit(time)
     assert window.most == most_in_window(times, 1) == 4
