@@ -8,8 +8,10 @@ A request is a value, a vendor is a value, and one engine interprets both::
 
 from profilekit import errors
 from profilekit.client import ProfileClient
+from profilekit.engine.breaker import Breaker
+from profilekit.engine.cache import Cache
 from profilekit.engine.retry import Retry
-from profilekit.engine.stats import LaneStats, Stats
+from profilekit.engine.stats import LaneState, LaneStats, Stats
 from profilekit.outcome import Failed, Ok, Outcome
 from profilekit.rate import Rate
 from profilekit.request import Account, Endpoint, Request, Vendor
@@ -17,8 +19,11 @@ from profilekit.vendors import amplitude, userflux
 
 __all__ = [
     "Account",
+    "Breaker",
+    "Cache",
     "Endpoint",
     "Failed",
+    "LaneState",
     "LaneStats",
     "Ok",
     "Outcome",

@@ -14,6 +14,7 @@ __all__ = [
     "check_key",
     "check_proxy",
     "check_seconds",
+    "check_share",
     "check_text",
 ]
 
@@ -45,6 +46,12 @@ def check_seconds(where: str, seconds: object) -> None:
     """Refuse what is not a positive number of seconds; infinity is one."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds <= _FOREVER:
         raise ConfigError(f"{where} must be a positive number of seconds, got {seconds!r}")
+
+
+def check_share(where: str, share: object) -> None:
+    """Refuse what is not a share: more than 0, up to 1."""
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 < share <= 1:
+        raise ConfigError(f"{where} must be more than 0 and at most 1, got {share!r}")
 
 
 def check_header(name: str, value: str) -> None:

@@ -9,14 +9,16 @@ from typing import Any, Self, TypeVar, overload
 
 import aiohttp
 
-from profilekit.checks import check_count, check_proxy, check_seconds
-from profilekit.engine import session as sessions
+from profilekit.checks import check_count, check_seconds, check_share
 from profilekit.engine import wire
-from profilekit.engine.direct import DirectTransport
+from profilekit.engine.breaker import Breaker
+from profilekit.engine.cache import Cache
 from profilekit.engine.fanout import Stream
 from profilekit.engine.heap import keep_pages
-from profilekit.engine.lane import Lane
+from profilekit.engine.lane import Lane, Policy
+from profilekit.engine.limiter import Limiter
 from profilekit.engine.retry import Retry
+from profilekit.engine.selection import Trust, select
 from profilekit.engine.stats import Stats, together
 from profilekit.engine.transport import TransportFactory
 from profilekit.engine.wire import Decoder
@@ -31,6 +33,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _RETRY = Retry()
+_BREAKER = Breaker()
 
 
 class ProfileClient:
@@ -42,6 +45,11 @@ class ProfileClient:
             bounds everything: the wait for a permit, all attempts, all back-off. In a ``stream``, where
             waiting for the quota is the normal state, it bounds what follows a permit.
         retry: When and how often a request is sent again.
+        breaker: When to stop sending to a vendor that is down.
+        single_flight: Whether identical reads that are under way at the same time are sent once.
+        cache: Whether and how long answers to reads are kept; it implies ``single_flight``.
+        tls: Whom to trust: an ``ssl.SSLContext``, or the file of a certificate authority. The system's
+            authorities unless told otherwise.
         proxy: The URL of an HTTP proxy to go through, with its user and password if it has any. Like
             ``session``, it costs several times as much as the transport that is used without it.
         session: The caller's own aiohttp session to send over, with its proxies and its tracing. It
@@ -57,6 +65,10 @@ class ProfileClient:
         *accounts: Account,
         timeout: float = 30.0,
         retry: Retry = _RETRY,
+        breaker: Breaker = _BREAKER,
+        single_flight: bool = False,
+        cache: Cache | None = None,
+        tls: Trust | None = None,
         proxy: str | None = None,
         session: aiohttp.ClientSession | None = None,
         transport: TransportFactory | None = None,
@@ -65,11 +77,12 @@ class ProfileClient:
         check_seconds("ProfileClient: timeout", timeout)
         self._accounts = _by_vendor(accounts)
         self._timeout = timeout
-        self._retry = retry
-        self._transport = _transport(proxy, session, transport)
+        self._policy = Policy(retry, breaker, single_flight, cache)
+        self._transport = select(tls=tls, proxy=proxy, session=session, transport=transport)
         self._lanes: dict[str, Lane] = {}
         self._routes: dict[type[Request[Any]], tuple[Lane, Decoder | None]] = {}
         self._open_on: asyncio.AbstractEventLoop | None = None
+        self._opened_in = 0
         self._closed = False
         self._closing = asyncio.Lock()
 
@@ -106,10 +119,10 @@ class ProfileClient:
         """Open the client on the running event loop."""
         if self._open_on is not None or self._closed:
             raise ClientClosedError("a client can be opened once: make a new one")
-        self._open_on = asyncio.get_running_loop()
+        self._open_on, self._opened_in = asyncio.get_running_loop(), os.getpid()
         keep_pages()
         for name, account in self._accounts.items():
-            self._lanes[name] = Lane(account, self._transport(account), self._retry)
+            self._lanes[name] = Lane(account, self._transport(account), self._policy)
         return self
 
     async def __aexit__(
@@ -178,6 +191,7 @@ class ProfileClient:
         *,
         ordered: bool = False,
         window: int | None = None,
+        share: float = 1.0,
         into: None = None,
     ) -> Stream[Outcome[R]]: ...
     @overload
@@ -187,6 +201,7 @@ class ProfileClient:
         *,
         ordered: bool = False,
         window: int | None = None,
+        share: float = 1.0,
         into: type[T],
     ) -> Stream[Outcome[T]]: ...
     def stream(
@@ -195,13 +210,14 @@ class ProfileClient:
         *,
         ordered: bool = False,
         window: int | None = None,
+        share: float = 1.0,
         into: Any = None,
     ) -> Stream[Outcome[Any]]:
         """Send many requests and return an async iterator of what became of each.
 
         One that fails is a ``Failed`` among the others and stops nothing. Memory holds the window,
         however many requests there are and however slow the consumer is. The loop can be left at any
-        time: what is under way is cancelled.
+        time: what is under way is cancelled. Whoever calls ``send`` meanwhile goes first.
 
         Args:
             requests: The requests; they are pulled as they are sent. What this itself raises is raised
@@ -209,6 +225,7 @@ class ProfileClient:
             ordered: Whether outcomes come in the order of the requests, or as they complete.
             window: How many requests are worked on at once; as many as the accounts allow in flight,
                 unless told otherwise.
+            share: How much of each account's quota the stream may use at most, from 0 to 1.
             into: As in ``send``.
 
         Raises:
@@ -220,13 +237,16 @@ class ProfileClient:
         if window is None:
             window = sum(account.max_in_flight for account in self._accounts.values())
         check_count("stream: window", window)
+        check_share("stream: share", share)
         wire.check_into(into)
         if not isinstance(requests, Iterable | AsyncIterable):
             raise ConfigError(
                 f"stream: requests must be an iterable of requests, got {type(requests).__name__}"
             )
 
-        return Stream(requests, partial(self._outcome, into=into), window=window, ordered=ordered)
+        parts = {lane: lane.part(share) for lane in self._lanes.values()} if share < 1 else {}
+        work = partial(self._outcome, into=into, parts=parts)
+        return Stream(requests, work, window=window, ordered=ordered)
 
     @overload
     async def send_all(
@@ -265,10 +285,12 @@ class ProfileClient:
         async with self.stream(requests, ordered=True, window=window, into=into) as outcomes:
             return [outcome async for outcome in outcomes]
 
-    async def _outcome(self, request: Request[Any], into: Any) -> Outcome[Any]:
+    async def _outcome(self, request: Request[Any], into: Any, parts: Mapping[Lane, Limiter]) -> Outcome[Any]:
         try:
             lane, decoder = self._route(request, into)
-            return Ok(request, await lane.send(request, decoder, deadline=None, timeout=self._timeout))
+            part = parts.get(lane)
+            value = await lane.send(request, decoder, deadline=None, timeout=self._timeout, part=part)
+            return Ok(request, value)
         except (RequestError, ConfigError) as error:
             # A kept traceback would keep every frame of the attempt alive.
             return Failed(request, error.with_traceback(None))
@@ -301,6 +323,8 @@ class ProfileClient:
             return "the client was closed"
         if self._open_on is None:
             return "open the client first: async with ProfileClient(...) as client"
+        if self._opened_in != os.getpid():
+            return "the client was opened before this process was forked: open one in each process"
         return "the client was opened on another event loop: open one on each"
 
     # ---- what it did ---------------------------------------------------------------------------
@@ -314,20 +338,6 @@ class ProfileClient:
         state = "closed" if self._closed else "new" if self._open_on is None else "open"
         over = "".join(sorted({f", over {lane.stats().transport}" for lane in self._lanes.values()}))
         return f"<ProfileClient {' '.join(self._accounts)} ({state}{over})>"
-
-
-def _transport(
-    proxy: str | None, session: aiohttp.ClientSession | None, transport: TransportFactory | None
-) -> TransportFactory:
-    """Return what sends: the fastest that can do what is asked for."""
-    if sum(choice is not None for choice in (proxy, session, transport)) > 1:
-        raise ConfigError("ProfileClient: give one of proxy, session and transport")
-    if proxy is not None:
-        check_proxy("ProfileClient: proxy", proxy)
-        return partial(sessions.own_session, proxy=proxy)
-    if session is not None:
-        return sessions.over(session)
-    return transport or DirectTransport
 
 
 def _by_vendor(accounts: tuple[Account, ...]) -> dict[str, Account]:

@@ -38,6 +38,11 @@ class Rate(msgspec.Struct, frozen=True):
         """Requests per second, on average."""
         return self.requests / self.per
 
+    def part(self, share: float) -> "Rate":
+        """Return a share of it, over the same window or, for less than one request, a longer one."""
+        requests = max(1, int(self.requests * share))
+        return Rate(requests, requests / (self.per_second * share))
+
     @classmethod
     def parse(cls, text: str) -> "Rate":
         """Read ``600/60`` (or ``600/60s``, ``600/min``): requests, a slash, the window in seconds.

@@ -37,14 +37,15 @@ _HAPPY_EYEBALLS_DELAY = 0.25
 class DirectTransport:
     """A pool of connections to the origin of one account."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, *, tls: ssl.SSLContext | None = None) -> None:
         """Take where to; connections are made when they are needed.
 
         Args:
             account: Its ``base_url`` is where to, its ``max_in_flight`` how many connections at most.
+            tls: Whom to trust; the system's authorities unless told otherwise.
         """
         origin = urlsplit(account.base_url)
-        self._tls = ssl.create_default_context() if origin.scheme == "https" else None
+        self._tls = (tls or ssl.create_default_context()) if origin.scheme == "https" else None
         self._host = origin.hostname or ""
         self._port = origin.port or (443 if self._tls else 80)
         self._fixed = f"Host: {origin.netloc}\r\nUser-Agent: profilekit/{version('profilekit')}\r\n"

@@ -4,12 +4,19 @@ import asyncio
 import random
 from collections import Counter
 from contextlib import suppress
+from functools import partial
 from typing import Any
+from weakref import WeakSet
+
+import msgspec
 
 from profilekit.engine import wire
+from profilekit.engine.breaker import Breaker, Budget, Circuit, is_failure
+from profilekit.engine.cache import Cache
 from profilekit.engine.limiter import Limiter, Permit
+from profilekit.engine.reads import Reads
 from profilekit.engine.retry import Retry, back_off, may_repeat
-from profilekit.engine.stats import LaneStats
+from profilekit.engine.stats import LaneState
 from profilekit.engine.transport import HttpRequest, HttpResponse, Transport
 from profilekit.engine.wire import Decoder
 from profilekit.errors import (
@@ -18,30 +25,56 @@ from profilekit.errors import (
     RequestTimeoutError,
     ThrottledError,
     TransportError,
+    VendorUnavailableError,
 )
-from profilekit.request import Account, Request
+from profilekit.request import Account, Request, title
 
-__all__ = ["Lane"]
+__all__ = ["Lane", "Policy"]
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """What the caller wishes of every lane of a client."""
+
+    retry: Retry
+    breaker: Breaker
+    single_flight: bool
+    cache: Cache | None
 
 
 class Lane:
     """Carries the requests of one account to its vendor, within its quota."""
 
-    def __init__(self, account: Account, transport: Transport, retry: Retry) -> None:
+    def __init__(self, account: Account, transport: Transport, policy: Policy) -> None:
         """Take the transport, which is closed with the lane, and the running event loop."""
         self.account = account
         self._transport = transport
-        self._retry = retry
+        self._retry = policy.retry
         self._limiter = Limiter(account.rate, account.max_in_flight)
+        self._parts: WeakSet[Limiter] = WeakSet()
+        self._circuit = Circuit(policy.breaker)
+        self._budget = Budget(policy.retry.budget)
+        self._reads = Reads(policy.cache) if policy.single_flight or policy.cache is not None else None
         self._now = asyncio.get_running_loop().time
         self._random = random.Random()
-        self._sent = self._succeeded = self._retries = 0
+        self._sent = self._succeeded = self._retries = self._fenced = 0
         self._failed: Counter[str] = Counter()
         self._turned_away = asyncio.Event()
         self._templates: dict[type[Request[Any]], wire.Template] = {}
 
+    def part(self, share: float) -> Limiter:
+        """Return what holds a stream to a share of the quota: to be passed to ``send``."""
+        part = Limiter(self.account.rate.part(share), self.account.max_in_flight)
+        self._parts.add(part)
+        return part
+
     async def send(
-        self, request: Request[Any], decoder: Decoder | None, *, deadline: float | None, timeout: float
+        self,
+        request: Request[Any],
+        decoder: Decoder | None,
+        *,
+        deadline: float | None,
+        timeout: float,
+        part: Limiter | None = None,
     ) -> Any:
         """Send a request until it succeeds, or there is no sense in it.
 
@@ -50,43 +83,107 @@ class Lane:
             decoder: What to make of the answer.
             deadline: When everything must be over, the wait for permits included, on the clock of the
                 event loop. None for a request of a list: however long the quota takes, each attempt
-                has ``timeout`` from its permit.
+                has ``timeout`` from its permit, and interactive callers go first.
             timeout: Seconds.
+            part: What holds the list to its share of the quota, if it is held.
 
         Raises:
             RequestError: As the client's ``send``.
         """
         try:
-            value = await self._until_settled(request, decoder, deadline, timeout)
+            if self._reads is None:
+                value = await self._until_settled(request, decoder, deadline, timeout, part)
+            else:
+                value = await self._sparingly(
+                    self._reads,
+                    request,
+                    (decoder, deadline is None),
+                    partial(self._until_settled, request, decoder, deadline, timeout, part),
+                    deadline,
+                )
         except ProfileKitError as error:
             self._failed[type(error).__name__] += 1
             raise
         self._succeeded += 1
         return value
 
+    @staticmethod
+    async def _sparingly(
+        reads: Reads, request: Request[Any], variant: Any, send: Any, deadline: float | None
+    ) -> Any:
+        """Send no read that another one answers; after a write, and while it is under way, none does."""
+        if request.endpoint.is_read:
+            return await reads.get(request, variant, send, deadline)
+        reads.forget(request)
+        try:
+            return await send()
+        finally:
+            reads.forget(request)
+
     async def _until_settled(
-        self, request: Request[Any], decoder: Decoder | None, deadline: float | None, timeout: float
+        self,
+        request: Request[Any],
+        decoder: Decoder | None,
+        deadline: float | None,
+        timeout: float,
+        part: Limiter | None,
     ) -> Any:
         http = wire.build(request, self._template(type(request)))
         error: RequestError | None = None
-        attempts = 0
+        attempts, spent = 0, 0.0
         while True:
+            if self._circuit.is_open:
+                self._fence(request, error)
             try:
-                permit = self._limiter.take() or await self._limiter.acquire(deadline)
+                permit = await self._permit(deadline, part)
             except RequestTimeoutError as late:
                 # After an attempt its own error says more than that there is no time for another.
                 raise _told(error or late, request, attempts) from None
+            self._retries += attempts > 0
             attempts += 1
-            until = self._now() + timeout if deadline is None else deadline
+            began = self._now()
+            until = began + timeout if deadline is None else deadline
             try:
-                return wire.parse(request, await self._attempt(http, permit, until), decoder, self.account)
+                value = wire.parse(request, await self._attempt(http, permit, until), decoder, self.account)
             except RequestError as failure:
                 error = _told(failure, request, attempts)
+            else:
+                self._circuit.succeeded()
+                self._budget.succeeded(spent)
+                return value
+            self._note(error, until - began)
             error.retryable = may_repeat(error, is_read=request.endpoint.is_read, policy=self._retry)
-            if isinstance(error, ThrottledError):
-                self._limiter.pause(error.retry_after)
-            await self._back_off(error, until)
-            self._retries += 1
+            spent = await self._back_off(error, until)
+
+    def _fence(self, request: Request[Any], error: RequestError | None) -> None:
+        """Send nothing to a vendor that is down, but for a probe from time to time."""
+        if self._circuit.admits(self._now()):
+            return
+        if error is not None:
+            raise error
+        self._fenced += 1
+        wait = self._circuit.probes_in(self._now())
+        unavailable = VendorUnavailableError(
+            f"{title(request)}: not sent, as the vendor has failed many times in a row; "
+            f"it is tried again in {wait:.1f} s"
+        )
+        unavailable.retry_after, unavailable.maybe_applied = wait, False
+        raise _told(unavailable, request, 0)
+
+    async def _permit(self, deadline: float | None, part: Limiter | None) -> Permit:
+        bulk = deadline is None
+        if part is not None:
+            (part.take() or await part.acquire(None)).release()
+        return self._limiter.take(bulk=bulk) or await self._limiter.acquire(deadline, bulk=bulk)
+
+    def _note(self, error: RequestError, seconds: float) -> None:
+        """Draw from a failed attempt what concerns everybody."""
+        if isinstance(error, ThrottledError):
+            self._limiter.pause(error.retry_after)
+        if is_failure(error, seconds):
+            self._circuit.failed(self._now())
+        else:
+            self._circuit.succeeded()
 
     def _template(self, request: type[Request[Any]]) -> wire.Template:
         found = self._templates.get(request)
@@ -105,32 +202,43 @@ class Lane:
         finally:
             permit.release(unused=unused)
 
-    async def _back_off(self, error: RequestError, deadline: float) -> None:
-        """Wait for the next attempt, or raise the error where there is none."""
+    async def _back_off(self, error: RequestError, deadline: float) -> float:
+        """Wait for the next attempt and return what it costs, or raise the error where there is none."""
         delay = back_off(error, self._retry, draw=self._random)
         if delay is None or self._now() + delay >= deadline:
+            raise error
+        cost = self._budget.spend(error)
+        if not cost:
             raise error
         if delay:
             with suppress(TimeoutError):
                 async with asyncio.timeout(delay):
                     await self._turned_away.wait()
+        return cost
 
-    def stats(self) -> LaneStats:
+    def stats(self) -> LaneState:
         """Return what the lane has done so far."""
-        return LaneStats(
+        return LaneState(
             sent=self._sent,
             succeeded=self._succeeded,
             failed=dict(self._failed),
             retries=self._retries,
             permits_waited=self._limiter.waited,
+            coalesced=self._reads.coalesced if self._reads else 0,
+            cache_hits=self._reads.hits if self._reads else 0,
+            fenced=self._fenced,
             in_flight=self._limiter.in_flight,
             transport=type(self._transport).__name__,
+            share=self._limiter.share,
+            retry_budget=self._budget.left,
+            breaker="open" if self._circuit.is_open else "closed",
         )
 
     def turn_away(self) -> None:
         """Take no more requests, and fail those that still wait for a permit."""
         self._turned_away.set()
-        self._limiter.close()
+        for limiter in (self._limiter, *self._parts):
+            limiter.close()
 
     async def drained(self) -> None:
         """Wait until nothing is with the vendor."""

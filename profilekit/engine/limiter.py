@@ -3,16 +3,17 @@
 Two things decide. A log of when requests left gives the guarantee: no window holds more than the quota,
 however it is aligned. aiolimiter's leaky bucket spreads them over the window, so that a quota is not
 spent in one burst; on its own it would let a full burst through and then the refill, up to twice the
-quota. One line stands in front of both and is served in order.
+quota. One line stands in front of both. Where others use the same quota, both work with a part of it.
 """
 
 import asyncio
-from collections import OrderedDict
 from contextlib import suppress
 
 from aiolimiter import AsyncLimiter
 
 from profilekit.engine.departures import Departures
+from profilekit.engine.line import Line
+from profilekit.engine.share import Share
 from profilekit.errors import ClientClosedError, RequestTimeoutError
 from profilekit.rate import Rate
 
@@ -91,18 +92,15 @@ class Limiter:
         self._loop = asyncio.get_running_loop()
         # Bound once: a permit asks for the time three times.
         self._now = self._loop.time
-        self._quota = rate.requests
+        self._requests = rate.requests
         self._per = rate.per
         self._window = rate.per * _WINDOW_STRETCH
-        self._interval = self._window / rate.requests
-        self._burst = 1 + _BURST_SHARE * rate.requests
-        self._bucket = AsyncLimiter(self._burst, self._burst * self._interval)
-        self._part = max(1, int(self._burst / _BURST_PARTS))
-        self._in_hand = 0
+        self._share = Share()
+        self._pace()
         self._max_in_flight = max_in_flight
         self._left = Departures(self._window)
         self._unsent = 0
-        self._line: OrderedDict[asyncio.Future[Permit], None] = OrderedDict()
+        self._line: Line[Permit] = Line()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_set = 0.0
         self._paused_until = 0.0
@@ -112,20 +110,31 @@ class Limiter:
         self.in_flight = 0
         self.waited = 0
 
-    def take(self) -> Permit | None:
-        """Take a permit if there is one and nobody waits for it."""
-        if self._line or self._closed or self.in_flight >= self._max_in_flight:
+    @property
+    def share(self) -> float:
+        """The part of the quota that is used; less than 1 after the vendor refused."""
+        return self._share.part
+
+    def take(self, *, bulk: bool = False) -> Permit | None:
+        """Take a permit if there is one and nobody waits for it who comes before.
+
+        Args:
+            bulk: Whether it is for a list, and anybody may go first.
+        """
+        first = self._line.interactive or (bulk and self._line.bulk)
+        if first or self._closed or self.in_flight >= self._max_in_flight:
             return None
         # Mostly there are permits in hand, and no need to ask for the time.
         in_hand = self._in_hand and self._left.count + self._unsent < self._quota and not self._paused_until
         return self._permit() if in_hand or not self._wait(self._now()) else None
 
-    async def acquire(self, deadline: float | None) -> Permit:
+    async def acquire(self, deadline: float | None, *, bulk: bool = False) -> Permit:
         """Take a permit, in turn.
 
         Args:
             deadline: When a permit comes too late, on the clock of the event loop; None to wait for as
                 long as it takes.
+            bulk: Whether it is for a list, and anybody else goes first.
 
         Raises:
             RequestTimeoutError: When no permit comes before the deadline; at once, where that is certain.
@@ -133,14 +142,14 @@ class Limiter:
         """
         if self._closed:
             raise ClientClosedError(_CLOSED)
-        free = self.take()
+        free = self.take(bulk=bulk)
         if free is not None:
             return free
-        if deadline is not None and self._earliest(self._now()) > deadline:
+        if deadline is not None and self._earliest(self._now(), bulk=bulk) > deadline:
             raise RequestTimeoutError(_TOO_LATE)
         self.waited += 1
         turn: asyncio.Future[Permit] = self._loop.create_future()
-        self._line[turn] = None
+        self._line.join(turn, bulk=bulk)
         if self._timer is None:
             self._serve()
         try:
@@ -162,6 +171,10 @@ class Limiter:
                 window.
         """
         now = self._now()
+        if now >= self._paused_until:
+            # Others use the quota, too. What else was under way tells the same, once.
+            self._share.refused()
+            self._pace()
         if not seconds:
             rest = self._window_began + self._per - now
             seconds = max(rest, _SHORTEST_PAUSE_SHARE * self._per)
@@ -177,10 +190,9 @@ class Limiter:
         """Turn away those in line, and whoever comes."""
         self._closed = True
         self._stop_timer()
-        while self._line:
-            turn, _ = self._line.popitem(last=False)
-            if not turn.done():
-                turn.set_exception(ClientClosedError(_CLOSED))
+        while (turn := self._line.first()) is not None:
+            self._line.leave(turn)
+            turn.set_exception(ClientClosedError(_CLOSED))
 
     # ---- the line ------------------------------------------------------------------------------
 
@@ -188,19 +200,14 @@ class Limiter:
         """Give permits to the head of the line while there are any; come back when there may be more."""
         self._make_up_for_lateness()
         self._stop_timer()
-        while self._line and self.in_flight < self._max_in_flight:
-            turn = next(iter(self._line))
-            if turn.done():
-                # Cancelled, but not yet awake to leave by itself.
-                del self._line[turn]
-                continue
+        while self.in_flight < self._max_in_flight and (turn := self._line.first()) is not None:
             now = self._now()
             wait = self._wait(now)
             if wait:
                 self._timer_set = now
                 self._timer = self._loop.call_later(wait, self._serve)
                 return
-            del self._line[turn]
+            self._line.served(turn)
             turn.set_result(self._permit())
 
     def _make_up_for_lateness(self) -> None:
@@ -212,8 +219,7 @@ class Limiter:
 
     def _leave(self, turn: "asyncio.Future[Permit]") -> None:
         """Take somebody who gave up out of the line; a permit that had just come goes to the next."""
-        in_line = self._line.pop(turn, turn) is None
-        if not in_line and not turn.cancelled() and turn.exception() is None:
+        if not self._line.leave(turn) and not turn.cancelled() and turn.exception() is None:
             turn.result().release(unused=True)
 
     def _stop_timer(self) -> None:
@@ -222,6 +228,15 @@ class Limiter:
             self._timer = None
 
     # ---- the quota -----------------------------------------------------------------------------
+
+    def _pace(self) -> None:
+        """Spread our part of the quota evenly, from now on."""
+        self._quota = max(1, int(self._requests * self._share.part))
+        self._interval = self._window / self._quota
+        self._burst = 1 + _BURST_SHARE * self._quota
+        self._bucket = AsyncLimiter(self._burst, self._burst * self._interval)
+        self._part = max(1, int(self._burst / _BURST_PARTS))
+        self._in_hand = 0
 
     def _wait(self, now: float) -> float:
         """Return after how many seconds to look again; 0 when there is a permit now."""
@@ -255,6 +270,9 @@ class Limiter:
         self._left.add(now)
         if now - self._window_began >= self._per:
             self._window_began = now
+            if self._share.part < 1:
+                self._share.window_passed()
+                self._pace()
 
     def _take_back(self, *, counted: bool) -> None:
         """Take a permit back; one that was not used is there for the next at once."""
@@ -267,9 +285,9 @@ class Limiter:
         if not self.in_flight and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
 
-    def _earliest(self, now: float) -> float:
+    def _earliest(self, now: float, *, bulk: bool) -> float:
         """Return a time before which a newcomer surely gets no permit."""
-        ahead = len(self._line)
+        ahead = len(self._line) if bulk else len(self._line.interactive)
         paced = now + max(0.0, ahead - self._burst) * self._interval
         full = self._left.count + self._unsent + ahead >= self._quota
         logged = self._left.next_ends(now) if full and self._left.count else now

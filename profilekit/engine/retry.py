@@ -21,6 +21,9 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
         attempts: How many times a request is sent at most, the first time included. 1 means no retries.
         first: The longest back-off before the second attempt, in seconds. It doubles from there.
         longest: The longest back-off of all, in seconds.
+        budget: How many more requests than it was asked for a client may send a vendor, retries that
+            helped aside. Each retry takes one, or two after a time-out; a request that succeeds after
+            a retry gives it back, one that succeeds at once a fifth. 0 means no retries.
         repeat_writes: Whether a write may be sent again even if the vendor may have acted on it. Say
             so when a write sets values, and setting them twice is the same as once.
 
@@ -34,6 +37,7 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 4
     first: float = 0.2
     longest: float = 10.0
+    budget: int = 100
     repeat_writes: bool = False
 
     def __post_init__(self) -> None:
@@ -41,6 +45,8 @@ class Retry(msgspec.Struct, frozen=True, kw_only=True):
         check_count("Retry: attempts", self.attempts)
         check_seconds("Retry: first", self.first)
         check_seconds("Retry: longest", self.longest)
+        if self.budget:
+            check_count("Retry: budget", self.budget)
 
 
 def may_repeat(error: RequestError, *, is_read: bool, policy: Retry) -> bool:

@@ -1,6 +1,7 @@
 """A transport over ``aiohttp.ClientSession``: for proxies, the caller's own session, and its tracing."""
 
 import asyncio
+import ssl
 from importlib.metadata import version
 from types import SimpleNamespace
 
@@ -135,14 +136,17 @@ async def _tell_sent(_: aiohttp.ClientSession, context: SimpleNamespace, __: obj
     context.trace_request_ctx()
 
 
-def own_session(account: Account, *, proxy: str | None = None) -> Transport:
+def own_session(
+    account: Account, *, proxy: str | None = None, tls: ssl.SSLContext | None = None
+) -> Transport:
     """Return a transport with a session of its own: nothing shared, no cookies, no netrc.
 
     Args:
         account: Where to.
         proxy: The URL of the proxy to go through, or None.
+        tls: Whom to trust; the system's authorities unless told otherwise.
     """
-    connector = aiohttp.TCPConnector(limit=account.max_in_flight)
+    connector = aiohttp.TCPConnector(limit=account.max_in_flight, ssl=tls or True)
     tracing = aiohttp.TraceConfig()
     tracing.on_request_headers_sent.append(_tell_sent)
     session = aiohttp.ClientSession(

@@ -22,7 +22,7 @@ async def raw_server(script, *, ssl=None):
         tasks.add(asyncio.current_task())
         try:
             await script(server, reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             writer.close()

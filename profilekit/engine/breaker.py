@@ -1,0 +1,115 @@
+"""What keeps an outage from being made worse: a circuit breaker, and a budget of retries. Pure.
+
+Both are told what became of attempts. The breaker stops a lane from sending to a vendor that answers
+nothing but failures; the budget, after the standard mode of AWS's SDKs, keeps retries from multiplying
+a load that the vendor cannot carry already.
+"""
+
+import msgspec
+
+from profilekit.checks import check_count, check_seconds
+from profilekit.errors import RequestError, RequestTimeoutError, TransportError, VendorUnavailableError
+
+__all__ = ["Breaker", "Budget", "Circuit", "is_failure"]
+
+# AWS's figures in retries: a timeout costs twice as much, a success at the first attempt earns a fifth.
+_TIMEOUT_COST = 2.0
+_EARNED = 0.2
+
+# A deadline of ours that was shorter than this says little of the vendor.
+_PATIENCE = 1.0
+
+
+class Breaker(msgspec.Struct, frozen=True, kw_only=True):
+    """When to stop sending to a vendor that is down, and how often to look whether it is back.
+
+    Args:
+        failures: After how many failures in a row, over all requests to the vendor, nothing more is sent.
+            Failures are lost connections, answers of 5xx, and time-outs of at least a second.
+        probe_every: How often, in seconds, one request is let through to see.
+
+    Raises:
+        ConfigError: When one of them cannot be used.
+    """
+
+    failures: int = 20
+    probe_every: float = 5.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be used."""
+        check_count("Breaker: failures", self.failures)
+        check_seconds("Breaker: probe_every", self.probe_every)
+
+
+class Circuit:
+    """A breaker at work.
+
+    Attributes:
+        is_open: Whether the vendor is taken to be down.
+    """
+
+    def __init__(self, policy: Breaker) -> None:
+        """Start closed: everything goes through."""
+        self._policy = policy
+        self._failures = 0
+        self._next_probe = 0.0
+        self.is_open = False
+
+    def admits(self, now: float) -> bool:
+        """Say whether to send; while it is open, that is one probe each time."""
+        if self.is_open and now < self._next_probe:
+            return False
+        self._next_probe = now + self._policy.probe_every
+        return True
+
+    def probes_in(self, now: float) -> float:
+        """Return in how many seconds the next probe may go."""
+        return max(0.0, self._next_probe - now)
+
+    def succeeded(self) -> None:
+        """Close: the vendor answered, if only to refuse."""
+        self._failures = 0
+        self.is_open = False
+
+    def failed(self, now: float) -> None:
+        """Count a failure; after too many in a row, open."""
+        self._failures += 1
+        if not self.is_open and self._failures >= self._policy.failures:
+            self.is_open = True
+            self._next_probe = now + self._policy.probe_every
+
+
+def is_failure(error: RequestError, seconds: float) -> bool:
+    """Say whether an attempt shows that the vendor is down.
+
+    Args:
+        error: What came of it.
+        seconds: How long it was given.
+    """
+    if isinstance(error, RequestTimeoutError):
+        return seconds >= _PATIENCE
+    return isinstance(error, TransportError | VendorUnavailableError)
+
+
+class Budget:
+    """Retries that may still be made, over all requests of a lane.
+
+    Attributes:
+        left: How many.
+    """
+
+    def __init__(self, retries: float) -> None:
+        """Start with all of them."""
+        self._full = self.left = retries
+
+    def spend(self, error: RequestError) -> float:
+        """Take what a retry costs after an error; return the cost, or 0 when it is not there."""
+        cost = _TIMEOUT_COST if isinstance(error, RequestTimeoutError) else 1.0
+        if cost > self.left:
+            return 0.0
+        self.left -= cost
+        return cost
+
+    def succeeded(self, spent: float) -> None:
+        """Give back what the last retry of a request cost, or what a success without one earns."""
+        self.left = min(self._full, self.left + (spent or _EARNED))
