@@ -5,7 +5,7 @@ import os
 from collections.abc import AsyncIterable, Iterable, Mapping
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, TypeVar, overload
+from typing import Any, Self, TypeAlias, TypeVar, overload
 
 import aiohttp
 
@@ -15,7 +15,7 @@ from profilekit.engine.breaker import Breaker
 from profilekit.engine.cache import Cache
 from profilekit.engine.fanout import Stream
 from profilekit.engine.heap import keep_pages
-from profilekit.engine.lane import Lane, Policy
+from profilekit.engine.lane import Answer, Lane, Policy
 from profilekit.engine.limiter import Limiter
 from profilekit.engine.retry import Retry
 from profilekit.engine.selection import Trust, select
@@ -182,7 +182,8 @@ class ProfileClient:
             check_seconds("timeout", timeout)
         seconds = self._timeout if timeout is None else timeout
         deadline = asyncio.get_running_loop().time() + seconds
-        return await lane.send(request, decoder, deadline=deadline, timeout=seconds)
+        answer = await lane.fetch(request, decoder, deadline=deadline, timeout=seconds)
+        return lane.value(request, answer, decoder)
 
     @overload
     def stream(
@@ -245,8 +246,8 @@ class ProfileClient:
             )
 
         parts = {lane: lane.part(share) for lane in self._lanes.values()} if share < 1 else {}
-        work = partial(self._outcome, into=into, parts=parts)
-        return Stream(requests, work, window=window, ordered=ordered)
+        fetch = partial(self._fetch, into=into, parts=parts)
+        return Stream(requests, fetch, _outcome, window=window, ordered=ordered)
 
     @overload
     async def send_all(
@@ -285,15 +286,17 @@ class ProfileClient:
         async with self.stream(requests, ordered=True, window=window, into=into) as outcomes:
             return [outcome async for outcome in outcomes]
 
-    async def _outcome(self, request: Request[Any], into: Any, parts: Mapping[Lane, Limiter]) -> Outcome[Any]:
+    async def _fetch(
+        self, request: Request[Any], into: Any, parts: Mapping[Lane, Limiter]
+    ) -> "_Fetched | Failed":
         try:
             lane, decoder = self._route(request, into)
             part = parts.get(lane)
-            value = await lane.send(request, decoder, deadline=None, timeout=self._timeout, part=part)
-            return Ok(request, value)
+            answer = await lane.fetch(request, decoder, deadline=None, timeout=self._timeout, part=part)
         except (RequestError, ConfigError) as error:
             # A kept traceback would keep every frame of the attempt alive.
             return Failed(request, error.with_traceback(None))
+        return lane, request, answer, decoder
 
     def _route(self, request: Request[Any], into: Any) -> tuple[Lane, Decoder | None]:
         """Return who carries a request and who decodes its answer."""
@@ -338,6 +341,20 @@ class ProfileClient:
         state = "closed" if self._closed else "new" if self._open_on is None else "open"
         over = "".join(sorted({f", over {lane.stats().transport}" for lane in self._lanes.values()}))
         return f"<ProfileClient {' '.join(self._accounts)} ({state}{over})>"
+
+
+_Fetched: TypeAlias = tuple[Lane, Request[Any], Answer, Decoder | None]
+
+
+def _outcome(fetched: _Fetched | Failed) -> Outcome[Any]:
+    """Decode an answer when it is its turn: what is decoded and waits is cold and large when it is used."""
+    if isinstance(fetched, Failed):
+        return fetched
+    lane, request, answer, decoder = fetched
+    try:
+        return Ok(request, lane.value(request, answer, decoder))
+    except RequestError as error:
+        return Failed(request, error.with_traceback(None))
 
 
 def _by_vendor(accounts: tuple[Account, ...]) -> dict[str, Account]:

@@ -9,24 +9,34 @@ from profilekit.engine.answer import Fields
 from profilekit.engine.transport import MAX_BODY, HttpResponse
 from profilekit.errors import ConnectionFailedError, RequestTimeoutError, TransportError
 
-__all__ = ["Connection"]
+__all__ = ["Connection", "buffer"]
 
 _BUFFER = 32 * 1024
 _MAX_HEAD = 64 * 1024
 
 
+def buffer() -> memoryview:
+    """Return a buffer to read into."""
+    return memoryview(bytearray(_BUFFER))
+
+
 class Connection(asyncio.BufferedProtocol):
-    """Drives one transport. It reads into a buffer of its own, so that a read allocates nothing.
+    """Drives one transport. It reads into a buffer that it is given, so that a read allocates nothing.
 
     Attributes:
         deadline: When the answer that is waited for comes too late, on the clock of the event loop.
         idle_since: When the last answer was complete, on the same clock.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Wait for ``connection_made``."""
+    def __init__(self, loop: asyncio.AbstractEventLoop, view: memoryview) -> None:
+        """Wait for ``connection_made``.
+
+        Args:
+            loop: The running event loop.
+            view: Where to read to; other connections may read to the same place, in their turns.
+        """
         self._loop = loop
-        self._view = memoryview(bytearray(_BUFFER))
+        self._view = view
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
         self._answer: asyncio.Future[HttpResponse] | None = None

@@ -8,6 +8,7 @@ the caller's own), the session transport does.
 import asyncio
 import socket
 import ssl
+import sys
 from collections import deque
 from importlib.metadata import version
 from urllib.parse import urlsplit
@@ -16,7 +17,7 @@ import aiohappyeyeballs
 import aiohttp
 
 from profilekit.engine.answer import encoding_of, inflated
-from profilekit.engine.connection import Connection
+from profilekit.engine.connection import Connection, buffer
 from profilekit.engine.transport import Headers, HttpRequest, HttpResponse, Sent
 from profilekit.errors import ClientClosedError, ConnectionFailedError, RequestTimeoutError
 from profilekit.request import Account
@@ -32,6 +33,10 @@ _REST = 1.0
 _LONGEST_IDLE = 15.0
 
 _HAPPY_EYEBALLS_DELAY = 0.25
+
+# Event loops read and hand over in one step, so that one buffer serves all connections and stays in the
+# processor's cache. Windows' own fills buffers in the background.
+_ONE_BUFFER = sys.platform != "win32"
 
 
 class DirectTransport:
@@ -53,6 +58,7 @@ class DirectTransport:
         self._last_head = b""
         self._places = account.max_in_flight
         self._line: deque[asyncio.Future[None]] = deque()
+        self._buffer = buffer()
         self._open: set[Connection] = set()
         self._idle: list[Connection] = []
         self._sweeper: asyncio.TimerHandle | None = None
@@ -177,7 +183,7 @@ class DirectTransport:
         )
         try:
             _, connection = await loop.create_connection(
-                lambda: Connection(loop),
+                lambda: Connection(loop, self._buffer if _ONE_BUFFER else buffer()),
                 sock=sock,
                 ssl=self._tls,
                 server_hostname=self._host if self._tls else None,

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -11,6 +11,7 @@ from typing import Any, Generic, Self, TypeVar
 __all__ = ["Stream"]
 
 In = TypeVar("In")
+Done = TypeVar("Done")
 Out = TypeVar("Out")
 
 _END: Any = object()
@@ -27,7 +28,8 @@ class Stream(AsyncIterator[Out]):
     def __init__(
         self,
         source: Iterable[In] | AsyncIterable[In],
-        work: Callable[[In], Awaitable[Out]],
+        work: Callable[[In], Awaitable[Done]],
+        finish: Callable[[Done], Out],
         *,
         window: int,
         ordered: bool,
@@ -38,18 +40,20 @@ class Stream(AsyncIterator[Out]):
             source: The items. An error that it raises is raised to the consumer, after the results of
                 the items before it.
             work: What to do with each.
+            finish: What to make of that when the consumer takes it.
             window: How many at once.
             ordered: Whether results come in the order of the items, or as they are ready.
         """
         self._crew = _Crew(source, work, window, ordered=ordered)
+        self._finish = finish
 
     def __aiter__(self) -> Self:
         """Return itself."""
         return self
 
-    def __anext__(self) -> Coroutine[Any, Any, Out]:
-        """Return the next result, when awaited."""
-        return self._crew.next()
+    async def __anext__(self) -> Out:
+        """Return the next result."""
+        return self._finish(await self._crew.next())
 
     async def aclose(self) -> None:
         """Stop, and wait until nothing of it is left."""
@@ -72,13 +76,13 @@ class Stream(AsyncIterator[Out]):
             crew.abandon()
 
 
-class _Crew(Generic[In, Out]):
+class _Crew(Generic[In, Done]):
     """The workers and what they share. It does not know the stream, so that leaving that one frees it."""
 
     def __init__(
         self,
         source: Iterable[In] | AsyncIterable[In],
-        work: Callable[[In], Awaitable[Out]],
+        work: Callable[[In], Awaitable[Done]],
         window: int,
         *,
         ordered: bool,
@@ -92,7 +96,7 @@ class _Crew(Generic[In, Out]):
         self._window = window
         self._ordered = ordered
         # Cells: empty while the item is worked on, then holding its result.
-        self._cells: deque[list[Out]] = deque()
+        self._cells: deque[list[Done]] = deque()
         self._most_cells = 2 * window if ordered else window
         self._workers: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -102,7 +106,7 @@ class _Crew(Generic[In, Out]):
         self._room = asyncio.Event()
         self._room.set()
 
-    async def next(self) -> Out:
+    async def next(self) -> Done:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._hire()
@@ -119,7 +123,7 @@ class _Crew(Generic[In, Out]):
             finally:
                 self._ready = None
 
-    def _hand_over(self) -> Out:
+    def _hand_over(self) -> Done:
         (result,) = self._cells.popleft()
         # Half, not one: so that workers are woken in batches when the consumer is the slower side.
         if len(self._cells) <= self._most_cells // 2:
@@ -152,7 +156,7 @@ class _Crew(Generic[In, Out]):
                     break
                 if len(self._workers) < self._window:
                     self._hire()
-                cell: list[Out] = []
+                cell: list[Done] = []
                 if self._ordered:
                     self._cells.append(cell)
                 cell.append(await self._work(item))

@@ -2,11 +2,11 @@
 
 __all__ = ["keep_pages"]
 
-_LARGE = 8 * 1024 * 1024
+_LARGE = 1024 * 1024
 
 
 def keep_pages() -> None:
-    """Let freed memory of some megabytes stay with the process, for the next answers.
+    """Let freed memory of up to two megabytes stay with the process, for the next answers.
 
     glibc gives the top of the heap back to the system as soon as 128 KiB of it are free, which a batch
     of answers leaves behind each time, and faults it in again for the next. To have freed something

@@ -3,9 +3,10 @@
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 from weakref import WeakSet
 
 import msgspec
@@ -29,7 +30,7 @@ from profilekit.errors import (
 )
 from profilekit.request import Account, Request, title
 
-__all__ = ["Lane", "Policy"]
+__all__ = ["Answer", "Lane", "Policy"]
 
 
 class Policy(msgspec.Struct, frozen=True):
@@ -39,6 +40,20 @@ class Policy(msgspec.Struct, frozen=True):
     breaker: Breaker
     single_flight: bool
     cache: Cache | None
+
+
+class Value:
+    """What has been decoded already, as one that was kept or shared has to be."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        """Hold it."""
+        self.value = value
+
+
+Answer: TypeAlias = HttpResponse | Value
+"""What ``Lane.fetch`` brings and ``Lane.value`` turns into a value."""
 
 
 class Lane:
@@ -67,7 +82,7 @@ class Lane:
         self._parts.add(part)
         return part
 
-    async def send(
+    async def fetch(
         self,
         request: Request[Any],
         decoder: Decoder | None,
@@ -75,7 +90,7 @@ class Lane:
         deadline: float | None,
         timeout: float,
         part: Limiter | None = None,
-    ) -> Any:
+    ) -> Answer:
         """Send a request until it succeeds, or there is no sense in it.
 
         Args:
@@ -90,35 +105,53 @@ class Lane:
         Raises:
             RequestError: As the client's ``send``.
         """
+        send = partial(self._until_settled, request, decoder, deadline, timeout, part)
         try:
             if self._reads is None:
-                value = await self._until_settled(request, decoder, deadline, timeout, part)
-            else:
-                value = await self._sparingly(
-                    self._reads,
-                    request,
-                    (decoder, deadline is None),
-                    partial(self._until_settled, request, decoder, deadline, timeout, part),
-                    deadline,
-                )
+                return await send()
+            return await self._sparingly(self._reads, request, decoder, send, deadline)
         except ProfileKitError as error:
             self._failed[type(error).__name__] += 1
             raise
+
+    def value(self, request: Request[Any], answer: Answer, decoder: Decoder | None) -> Any:
+        """Return the value of an answer.
+
+        Raises:
+            RequestError: When it has the wrong shape.
+        """
+        try:
+            value = (
+                answer.value
+                if isinstance(answer, Value)
+                else wire.parse(request, answer, decoder, self.account)
+            )
+        except RequestError as error:
+            self._failed[type(error).__name__] += 1
+            raise _told(error, request, max(1, error.attempts)) from None
         self._succeeded += 1
         return value
 
-    @staticmethod
     async def _sparingly(
-        reads: Reads, request: Request[Any], variant: Any, send: Any, deadline: float | None
-    ) -> Any:
+        self,
+        reads: Reads,
+        request: Request[Any],
+        decoder: Decoder | None,
+        send: Callable[[], Awaitable[HttpResponse]],
+        deadline: float | None,
+    ) -> Answer:
         """Send no read that another one answers; after a write, and while it is under way, none does."""
-        if request.endpoint.is_read:
-            return await reads.get(request, variant, send, deadline)
-        reads.forget(request)
-        try:
-            return await send()
-        finally:
+        if not request.endpoint.is_read:
             reads.forget(request)
+            try:
+                return await send()
+            finally:
+                reads.forget(request)
+
+        async def read() -> Any:
+            return wire.parse(request, await send(), decoder, self.account)
+
+        return Value(await reads.get(request, (decoder, deadline is None), read, deadline))
 
     async def _until_settled(
         self,
@@ -127,7 +160,7 @@ class Lane:
         deadline: float | None,
         timeout: float,
         part: Limiter | None,
-    ) -> Any:
+    ) -> HttpResponse:
         http = wire.build(request, self._template(type(request)))
         error: RequestError | None = None
         attempts, spent = 0, 0.0
@@ -144,13 +177,13 @@ class Lane:
             began = self._now()
             until = began + timeout if deadline is None else deadline
             try:
-                value = wire.parse(request, await self._attempt(http, permit, until), decoder, self.account)
+                answer = wire.judge(request, await self._attempt(http, permit, until), decoder, self.account)
             except RequestError as failure:
                 error = _told(failure, request, attempts)
             else:
                 self._circuit.succeeded()
                 self._budget.succeeded(spent)
-                return value
+                return answer
             self._note(error, until - began)
             error.retryable = may_repeat(error, is_read=request.endpoint.is_read, policy=self._retry)
             spent = await self._back_off(error, until)

@@ -15,7 +15,7 @@ from profilekit.errors import ConfigError
 from profilekit.fields import default_of
 from profilekit.request import Account, Endpoint, Request, result_type
 
-__all__ = ["Decoder", "Template", "build", "check_into", "decoder_for", "parse", "template"]
+__all__ = ["Decoder", "Template", "build", "check_into", "decoder_for", "judge", "parse", "template"]
 
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]+").fullmatch
 
@@ -132,7 +132,7 @@ def _query_value(value: object) -> str:
 class Decoder:
     """Turns the body of a success into one type, under the key that the endpoint wraps it in."""
 
-    __slots__ = ("_decode", "kind", "unwrap")
+    __slots__ = ("_decode", "_key", "kind", "unwrap")
 
     def __init__(self, kind: Any, unwrap: str | None) -> None:
         """Build the decoder.
@@ -142,6 +142,7 @@ class Decoder:
         """
         self.kind = kind
         self.unwrap = unwrap
+        self._key = b"" if unwrap is None else jsontext.dumps(unwrap)
         try:
             self._decode = msgspec.json.Decoder(kind if unwrap is None else _wrapped(kind, unwrap)).decode
         except (TypeError, NameError, NotImplementedError) as error:
@@ -153,6 +154,10 @@ class Decoder:
             return self._decode(body)
         value = self._decode(body).value
         return msgspec.UNSET if value is None else value
+
+    def may_decode(self, body: bytes) -> bool:
+        """Say whether the wrapping key stands somewhere in a body; costs far less than to decode it."""
+        return self._key in body
 
     def empty(self) -> Any:
         """Return the value of an answer that holds nothing."""
@@ -201,6 +206,21 @@ def _decoder_for(request: type[Request[Any]], into: Any) -> Decoder | None:
             raise ConfigError(f"{request.__name__} has no answer that could be decoded into {into!r}")
         return None
     return Decoder(kind if into is None else into, request.endpoint.unwrap)
+
+
+def judge(
+    request: Request[Any], response: HttpResponse, decoder: Decoder | None, account: Account
+) -> HttpResponse:
+    """Return a success as it came: whether it can be decoded shows when somebody wants its value.
+
+    Raises:
+        StatusError: Of the class that the vendor, or else the status, says.
+    """
+    if not 200 <= response.status < 300:
+        raise status_error(request, response, account)
+    if decoder is None or decoder.may_decode(response.body) or verdict(request, response) is None:
+        return response
+    raise status_error(request, response, account)
 
 
 def parse(

@@ -10,7 +10,7 @@ from profilekit.engine.fanout import Stream
 
 
 def stream(source, work, *, window=4, ordered=False):
-    return Stream(source, work, window=window, ordered=ordered)
+    return Stream(source, work, lambda result: result, window=window, ordered=ordered)
 
 
 async def double(item):
