@@ -101,7 +101,8 @@ class Request(msgspec.Struct, Generic[R_co], frozen=True):
         shape = shape_of(type(self))
         values = msgspec.structs.astuple(self)
         # Mostly an id is all there is, and there is nothing special about it.
-        if shape.id_comes_first and values[1:] == shape.other_defaults and _is_ordinary(values[0]):
+        user_id = values[0] if shape.id_comes_first and values[1:] == shape.other_defaults else None
+        if type(user_id) is str and _ORDINARY_ID(user_id):
             return
         for field, value in zip(shape.fields, values, strict=True):
             if value is field.default or (type(value) is bool and field.is_flag):
@@ -213,10 +214,6 @@ _HIDDEN = _Hidden()
 def title(request: Request[Any]) -> str:
     """Name a request in a message, without what it holds: ``amplitude.GetProfile``."""
     return f"{request.endpoint.vendor.name}.{type(request).__name__}"
-
-
-def _is_ordinary(user_id: object) -> bool:
-    return type(user_id) is str and _ORDINARY_ID(user_id) is not None
 
 
 def _check_ids(request: Request[Any], shape: Shape) -> None:

@@ -1,6 +1,7 @@
 """One connection to a vendor: one request, one answer, and again. llhttp does the framing."""
 
 import asyncio
+from collections.abc import Callable
 from typing import cast
 
 import httptools
@@ -39,6 +40,7 @@ class Connection(asyncio.BufferedProtocol):
         self._view = view
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport | None = None
+        self._write: Callable[[bytes], None]
         self._answer: asyncio.Future[HttpResponse] | None = None
         self._keeps_alive = True
         self.deadline = 0.0
@@ -68,7 +70,7 @@ class Connection(asyncio.BufferedProtocol):
         """Send a request and return the future of its answer. Only for a connection that is reusable."""
         answer = self._answer = self._loop.create_future()
         self.deadline = deadline
-        cast("asyncio.Transport", self._transport).write(data)
+        self._write(data)
         return answer
 
     def expire(self) -> None:
@@ -84,6 +86,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the transport."""
         self._transport = cast("asyncio.Transport", transport)
+        self._write = self._transport.write
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's form
         """Return where to read to."""

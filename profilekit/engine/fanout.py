@@ -162,8 +162,8 @@ class _Crew(Generic[In, Done]):
                 cell.append(await self._work(item))
                 if not self._ordered:
                     self._cells.append(cell)
-                if self._ready is not None and self._cells[0]:
-                    self._tell_consumer()
+                if self._ready is not None and not self._ready.done() and self._cells[0]:
+                    self._ready.set_result(None)
         finally:
             self._exhausted = True
 

@@ -168,7 +168,10 @@ class Lane:
             if self._circuit.is_open:
                 self._fence(request, error)
             try:
-                permit = await self._permit(deadline, part)
+                if part is not None:
+                    (part.take() or await part.acquire(None)).release()
+                bulk = deadline is None
+                permit = self._limiter.take(bulk=bulk) or await self._limiter.acquire(deadline, bulk=bulk)
             except RequestTimeoutError as late:
                 # After an attempt its own error says more than that there is no time for another.
                 raise _told(error or late, request, attempts) from None
@@ -202,12 +205,6 @@ class Lane:
         )
         unavailable.retry_after, unavailable.maybe_applied = wait, False
         raise _told(unavailable, request, 0)
-
-    async def _permit(self, deadline: float | None, part: Limiter | None) -> Permit:
-        bulk = deadline is None
-        if part is not None:
-            (part.take() or await part.acquire(None)).release()
-        return self._limiter.take(bulk=bulk) or await self._limiter.acquire(deadline, bulk=bulk)
 
     def _note(self, error: RequestError, seconds: float) -> None:
         """Draw from a failed attempt what concerns everybody."""
