@@ -67,7 +67,6 @@ class DirectTransport:
 
     async def exchange(self, request: HttpRequest, deadline: float, sent: Sent) -> HttpResponse:
         """Send one request once; see ``Transport.exchange``."""
-        data = self._encoded(request)
         if self._places:
             self._places -= 1
         else:
@@ -78,7 +77,8 @@ class DirectTransport:
                 self._look_again(_SWEEP)
             sent()
             try:
-                response = await connection.ask(data, deadline)
+                # Not in a variable: trackers show those, and it holds the key.
+                response = await connection.ask(self._encoded(request), deadline)
             except asyncio.CancelledError:
                 connection.abort()
                 raise

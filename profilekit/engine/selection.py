@@ -59,5 +59,5 @@ def _context(tls: Trust) -> ssl.SSLContext:
     try:
         return ssl.create_default_context(cafile=Path(tls))
     except OSError as error:
-        reason = error.strerror or "it holds no certificate"
+        reason = "it holds no certificate" if isinstance(error, ssl.SSLError) else error.strerror
         raise ConfigError(f"ProfileClient: tls: {str(tls)!r} cannot be used: {reason}") from None
