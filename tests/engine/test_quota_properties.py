@@ -107,7 +107,11 @@ class Quota(RuleBasedStateMachine):
 
 TestQuota = Quota.TestCase
 TestQuota.settings = settings(
-    max_examples=60, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=60,
+    stateful_step_count=20,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
 )
 
 
