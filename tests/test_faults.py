@@ -4,16 +4,21 @@ import asyncio
 import gc
 import random
 import re
+import time
+from email.utils import formatdate
 from functools import partial
 from pathlib import Path
 
 import pytest
+from clock import virtual
 from faults import FAULTS, TEXTS, vendor
+from stub import AMPLITUDE, Stub, answering, response
 
 from profilekit import Breaker, Failed, Ok, ProfileClient, Rate, Retry, amplitude, errors, userflux
 from profilekit.engine import session as sessions
 from profilekit.engine.direct import DirectTransport
-from profilekit.errors import ConnectionFailedError, RequestError, RequestTimeoutError
+from profilekit.engine.transport import HttpResponse
+from profilekit.errors import ConnectionFailedError, RequestError, RequestTimeoutError, ThrottledError
 
 TABLE = (Path(__file__).parent / "faults.md").read_text()
 RATE = Rate(10_000, per=1)
@@ -26,7 +31,8 @@ OVER_A_SESSION = {"body longer than Content-Length": BROKEN, "a head of 1 MB": B
 def table():
     """Return each fault of the table, with what a read and a write end in."""
     rows = {}
-    for line in re.findall(r"^\| (?!fault)(.+) \|$", TABLE, re.MULTILINE):
+    faults, _ = TABLE.split("What a 429 does")
+    for line in re.findall(r"^\| (?!fault)(.+) \|$", faults, re.MULTILINE):
         fault, read, reads, write, writes, connection = line.translate({0xB9: None, 0xB2: None}).split(" | ")
         outcome = read, int(reads), write, int(writes), connection
         names = [fault.replace("any body", name) for name in TEXTS] if "any body" in fault else [fault]
@@ -111,6 +117,35 @@ async def test_a_refused_connection(make, kind):
         with pytest.raises(ConnectionFailedError) as caught:
             await client.send(REQUESTS[kind][0]("u"))
     assert (caught.value.attempts, caught.value.maybe_applied) == (3, False)
+
+
+def pauses():
+    """Return what the table says of each form of Retry-After."""
+    _, text = TABLE.split("What a 429 does")
+    rows = re.findall(r"^\| (?!Retry)(.+) \| (\S+) \| (\S+) s", text, re.MULTILINE)
+    return [(sent, None if told == "none" else float(told), float(wait)) for sent, told, wait in rows]
+
+
+@pytest.mark.parametrize(("sent", "told", "wait"), pauses(), ids=str)
+def test_what_a_429_does_to_everybody(sent, told, wait):
+    dates = {"a date 20 s ahead": 20, "a date in the past": -100}
+    text = formatdate(time.time() + dates[sent], usegmt=True) if sent in dates else sent
+    fields = {} if sent == "not there" else {"retry-after": text}
+    stub = Stub(answering(response(200, AMPLITUDE), HttpResponse(429, fields, b""), response(200, AMPLITUDE)))
+
+    async def main():
+        account = amplitude.Account(secret_key="k", rate=Rate(600, per=60))
+        async with ProfileClient(account, transport=stub, retry=Retry(attempts=1)) as client:
+            await client.send(amplitude.GetProfile("first"))
+            await asyncio.sleep(30)
+            with pytest.raises(ThrottledError) as caught:
+                await client.send(amplitude.GetProfile("throttled"))
+            await client.send(amplitude.GetProfile("somebody else"), timeout=10_000)
+            return caught.value
+
+    error = virtual(main())
+    assert error.retry_after == (None if told is None else pytest.approx(told, abs=1.1))
+    assert stub.times[2] - stub.times[1] == pytest.approx(wait, abs=1.1)
 
 
 async def at_random(make, count, seed):

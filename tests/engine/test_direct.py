@@ -1,13 +1,10 @@
 """What only the direct transport does: its pool, its sweep, its framing at the edges, TLS."""
 
 import asyncio
-import datetime as dt
 import gzip
-import ssl
 import zlib
 
 import pytest
-import trustme
 from rawserver import ok, raw_server, read_request, saying
 from wired import BODY, GET, REQUEST, account_at, now
 
@@ -326,53 +323,3 @@ def test_bodies_that_cannot_be_unpacked_say_why(encoding, packed, reason):
 
 def test_limits_are_those_of_the_port():
     assert answer.MAX_BODY == connection.MAX_BODY == 16 * 1024 * 1024
-
-
-# ---- TLS ---------------------------------------------------------------------------------------
-
-
-def certified(tmp_path, *, name="localhost", days=1):
-    """Return a server's context with a certificate, and the file of the authority that vouches for it."""
-    authority = trustme.CA()
-    until = dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert(name, not_after=until).configure_cert(context)
-    pem = tmp_path / "authority.pem"
-    authority.cert_pem.write_to_path(pem)
-    return context, pem
-
-
-async def over_tls(context, trusted, monkeypatch):
-    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
-    async with raw_server(saying(ok(BODY)), ssl=context) as server:
-        url = server.url.replace("http://127.0.0.1", "https://localhost")
-        transport = DirectTransport(account_at(url))
-        try:
-            return [(await ask(transport)).body for _ in range(3)], server.connections
-        finally:
-            await transport.close()
-
-
-async def test_tls_is_verified_and_works(tmp_path, monkeypatch):
-    context, pem = certified(tmp_path)
-    assert await over_tls(context, pem, monkeypatch) == ([BODY] * 3, 1)
-
-
-@pytest.mark.parametrize(
-    ("wrong", "reason"),
-    [({"name": "elsewhere.example"}, "[Hh]ostname mismatch"), ({"days": -1}, "expired")],
-    ids=["wrong name", "expired"],
-)
-async def test_a_certificate_that_does_not_fit_is_refused(tmp_path, monkeypatch, wrong, reason):
-    context, pem = certified(tmp_path, **wrong)
-    with pytest.raises(ConnectionFailedError, match=reason) as caught:
-        await over_tls(context, pem, monkeypatch)
-    assert (caught.value.retryable, caught.value.maybe_applied) == (False, False)
-
-
-async def test_a_certificate_that_nobody_vouches_for_is_refused(tmp_path, monkeypatch):
-    context, _ = certified(tmp_path)
-    (tmp_path / "other").mkdir()
-    _, other = certified(tmp_path / "other")
-    with pytest.raises(ConnectionFailedError, match="cannot be trusted: unable to get local issuer"):
-        await over_tls(context, other, monkeypatch)

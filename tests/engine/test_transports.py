@@ -1,9 +1,12 @@
 """Both transports under one contract, on real sockets: what arrived, what did not, and what became of it."""
 
 import asyncio
+import datetime as dt
 import gzip
+import ssl
 
 import pytest
+import trustme
 from rawserver import ok, raw_server, read_request, saying
 from wired import BODY, GET, REQUEST, account_at, now
 
@@ -304,3 +307,56 @@ async def test_a_cancelled_exchange_closes_its_connection(make):
             await task
         await asyncio.wait_for(closed.wait(), 5)
         assert client.stats().in_flight == 0
+
+
+# ---- TLS ---------------------------------------------------------------------------------------
+
+
+def certified(*, name="localhost", days=1):
+    """Return a server's context with a certificate, and a context that trusts who vouches for it."""
+    authority = trustme.CA()
+    until = dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert(name, not_after=until).configure_cert(context)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    return context, trusting
+
+
+@pytest.fixture
+def over_tls(make):
+    async def three_times(context, trusting):
+        async with raw_server(saying(ok(BODY)), ssl=context) as server:
+            url = server.url.replace("http://127.0.0.1", "https://localhost")
+            transport = make(account_at(url), tls=trusting)
+            try:
+                answers = [await transport.exchange(REQUEST, now() + 5, lambda: None) for _ in range(3)]
+            finally:
+                await transport.close()
+            return [answer.body for answer in answers], server.connections
+
+    return three_times
+
+
+async def test_tls_is_verified_and_works(over_tls):
+    assert await over_tls(*certified()) == ([BODY] * 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [({"name": "elsewhere.example"}, "[Hh]ostname mismatch"), ({"days": -1}, "expired")],
+    ids=["wrong name", "expired"],
+)
+async def test_a_certificate_that_does_not_fit_is_refused(over_tls, wrong, reason):
+    with pytest.raises(ConnectionFailedError, match=reason) as caught:
+        await over_tls(*certified(**wrong))
+    assert (caught.value.retryable, caught.value.maybe_applied) == (False, False)
+
+
+async def test_a_certificate_that_nobody_vouches_for_is_refused(over_tls):
+    context, _ = certified()
+    _, other = certified()
+    with pytest.raises(ConnectionFailedError, match="unable to get local issuer"):
+        await over_tls(context, other)
+    with pytest.raises(ConnectionFailedError, match="self.signed|unable to get local issuer"):
+        await over_tls(context, None)
