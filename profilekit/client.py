@@ -9,6 +9,7 @@ from typing import Any, Self, TypeAlias, TypeVar, overload
 
 import aiohttp
 
+from profilekit.accounts import by_vendor, from_environment
 from profilekit.checks import check_count, check_seconds, check_share
 from profilekit.engine import wire
 from profilekit.engine.breaker import Breaker
@@ -25,7 +26,6 @@ from profilekit.engine.wire import Decoder
 from profilekit.errors import ClientClosedError, ConfigError, RequestError
 from profilekit.outcome import Failed, Ok, Outcome
 from profilekit.request import Account, Request
-from profilekit.vendors import amplitude, userflux
 
 __all__ = ["ProfileClient"]
 
@@ -75,7 +75,7 @@ class ProfileClient:
     ) -> None:
         """Take the accounts; connections are made when requests are sent."""
         check_seconds("ProfileClient: timeout", timeout)
-        self._accounts = _by_vendor(accounts)
+        self._accounts = by_vendor(accounts)
         self._timeout = timeout
         self._policy = Policy(retry, breaker, single_flight, cache)
         self._transport = select(tls=tls, proxy=proxy, session=session, transport=transport)
@@ -93,25 +93,39 @@ class ProfileClient:
         *,
         timeout: float = 30.0,
         retry: Retry = _RETRY,
+        breaker: Breaker = _BREAKER,
+        single_flight: bool = False,
+        cache: Cache | None = None,
+        tls: Trust | None = None,
+        proxy: str | None = None,
     ) -> Self:
         """Make a client of the accounts that the environment names.
 
         Args:
             environ: ``AMPLITUDE_SECRET_KEY``, ``AMPLITUDE_API_KEY``, ``AMPLITUDE_BASE_URL``,
                 ``USERFLUX_READ_KEY``, ``USERFLUX_WRITE_KEY``, ``USERFLUX_BASE_URL``.
-            timeout: As in the constructor.
-            retry: As in the constructor.
+            timeout: As in the constructor, as all that follow.
+            retry: When and how often a request is sent again.
+            breaker: When to stop sending to a vendor that is down.
+            single_flight: Whether identical reads under way are sent once.
+            cache: Whether and how long answers to reads are kept.
+            tls: Whom to trust.
+            proxy: The URL of an HTTP proxy to go through.
 
         Raises:
             ConfigError: When it names none, or one that cannot be used.
         """
-        found = [vendor.Account.from_env(environ) for vendor in (amplitude, userflux)]
-        accounts = [account for account in found if account is not None]
-        if not accounts:
-            raise ConfigError(
-                "no keys in the environment: AMPLITUDE_SECRET_KEY, USERFLUX_READ_KEY, USERFLUX_WRITE_KEY"
-            )
-        return cls(*accounts, timeout=timeout, retry=retry)
+        accounts = from_environment(environ)
+        return cls(
+            *accounts,
+            timeout=timeout,
+            retry=retry,
+            breaker=breaker,
+            single_flight=single_flight,
+            cache=cache,
+            tls=tls,
+            proxy=proxy,
+        )
 
     # ---- life ----------------------------------------------------------------------------------
 
@@ -355,18 +369,3 @@ def _outcome(fetched: _Fetched | Failed) -> Outcome[Any]:
         return Ok(request, lane.value(request, answer, decoder))
     except RequestError as error:
         return Failed(request, error.with_traceback(None))
-
-
-def _by_vendor(accounts: tuple[Account, ...]) -> dict[str, Account]:
-    """Return the accounts by the name of their vendor."""
-    found: dict[str, Account] = {}
-    for account in accounts:
-        if not isinstance(account, Account):
-            raise ConfigError(f"ProfileClient: {type(account).__name__} is not an account")
-        name = account.vendor.name
-        if name in found:
-            raise ConfigError(f"ProfileClient: two accounts for {name}: open a client for each")
-        found[name] = account
-    if not found:
-        raise ConfigError("ProfileClient: give at least one account")
-    return found

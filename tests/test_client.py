@@ -9,7 +9,7 @@ import pytest
 from clock import most_in_window, virtual
 from stub import AMPLITUDE, Stub, answering, response
 
-from profilekit import Failed, Ok, ProfileClient, Rate, Retry, amplitude, userflux
+from profilekit import Breaker, Cache, Failed, Ok, ProfileClient, Rate, Retry, amplitude, userflux
 from profilekit.errors import (
     AuthError,
     ClientClosedError,
@@ -622,6 +622,15 @@ def test_from_env():
         "amplitude": amplitude.Account(secret_key="secret", api_key="api", base_url="https://amp.example"),
         "userflux": userflux.Account(read_key="read", write_key="write", base_url="https://flux.example"),
     }
+
+
+def test_from_env_takes_the_options_of_the_constructor():
+    environ = {"AMPLITUDE_SECRET_KEY": "s"}
+    ProfileClient.from_env(environ, cache=Cache(), breaker=Breaker(failures=5), single_flight=True)
+    with pytest.raises(ConfigError, match="proxy must be"):
+        ProfileClient.from_env(environ, proxy="nowhere")
+    with pytest.raises(ConfigError, match="tls must be"):
+        ProfileClient.from_env(environ, tls=False)
 
 
 @pytest.mark.parametrize(
