@@ -7,7 +7,13 @@ from clock import virtual
 from stub import AMPLITUDE, Stub, answering, response
 
 from profilekit import Cache, Failed, Ok, ProfileClient, Rate, Retry, amplitude, userflux
-from profilekit.errors import ProfileNotFoundError, RequestTimeoutError, VendorUnavailableError
+from profilekit.errors import (
+    DecodeError,
+    ProfileNotFoundError,
+    RequestTimeoutError,
+    ThrottledError,
+    VendorUnavailableError,
+)
 
 RATE = Rate(10_000, per=1)
 ACCOUNT = amplitude.Account(secret_key="k", rate=RATE)
@@ -246,3 +252,53 @@ def test_what_was_read_while_a_write_was_under_way_is_not_kept():
             return sent, len(stub.requests)
 
     assert virtual(main()) == (3, 4)
+
+
+def test_who_comes_after_all_others_gave_up_is_not_cancelled_with_them():
+    async def main():
+        stub = Stub(latency=1.0)
+        async with client_over(stub, single_flight=True) as client:
+            first = asyncio.create_task(client.send(GET))
+            await asyncio.sleep(0.5)
+            first.cancel()
+            second = asyncio.create_task(client.send(GET))
+            return await asyncio.gather(first, second, return_exceptions=True)
+
+    cancelled, value = virtual(main())
+    assert isinstance(cancelled, asyncio.CancelledError)
+    assert value.user_id == "u"
+
+
+def test_a_patient_caller_does_not_share_the_failure_of_a_hasty_one():
+    async def main():
+        stub = Stub(answering(response(429, retry_after="1"), response(200, AMPLITUDE)), latency=0.05)
+        async with client_over(stub, single_flight=True) as client:
+            hasty, patient = client.send(GET, timeout=0.5), client.send(GET, timeout=30)
+            return await asyncio.gather(hasty, patient, return_exceptions=True)
+
+    failed, value = virtual(main())
+    assert isinstance(failed, ThrottledError)
+    assert value.user_id == "u"
+
+
+def test_one_user_under_two_ids_that_are_the_same():
+    async def main():
+        request = amplitude.GetProfile("x", device_id="x")
+        async with client_over(Stub(), cache=Cache(ttl=1)) as client:
+            await client.send(request)
+            await asyncio.sleep(2)
+            return await client.send(request)
+
+    assert virtual(main()).user_id == "u"
+
+
+def test_errors_say_how_often_a_shared_read_was_sent():
+    async def main():
+        async with client_over(
+            Stub(answering(response(200, b'{"userData": 5}'))), single_flight=True
+        ) as client:
+            (failed,) = await client.send_all([GET])
+            return failed.error
+
+    error = virtual(main())
+    assert (type(error), error.attempts, error.request) == (DecodeError, 1, GET)

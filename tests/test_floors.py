@@ -36,6 +36,7 @@ FLOORS = {
         "engine.direct",
         "engine.connection",
         "engine.lane",
+        "engine.pair",
         "engine.selection",
         "accounts",
     ],

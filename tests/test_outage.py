@@ -11,7 +11,7 @@ from stub import AMPLITUDE, Stub, answering, response
 from profilekit import Breaker, Ok, ProfileClient, Rate, Retry, amplitude
 from profilekit.engine import session as sessions
 from profilekit.engine.direct import DirectTransport
-from profilekit.errors import ConnectionFailedError, VendorUnavailableError
+from profilekit.errors import ConnectionFailedError, RequestTimeoutError, VendorUnavailableError
 from profilekit.simulator import Simulator
 
 RATE = Rate(10_000, per=1)
@@ -112,3 +112,49 @@ async def test_connections_that_break_open_the_breaker_too():
                 VendorUnavailableError,
             }
             assert len(server.received) <= 100
+
+
+def test_who_stands_in_line_when_it_opens_is_not_sent():
+    async def main():
+        loop = asyncio.get_running_loop()
+        stub, began = Stub(answering(response(503))), loop.time()
+        account = amplitude.Account(secret_key="k", rate=Rate(10, per=1))
+        async with ProfileClient(account, transport=stub, timeout=60) as client:
+            outcomes = await asyncio.gather(*map(client.send, users(300)), return_exceptions=True)
+        return len(stub.requests), {type(outcome) for outcome in outcomes}, loop.time() - began
+
+    sent, kinds, took = virtual(main())
+    assert kinds == {VendorUnavailableError}
+    assert sent <= 25
+    assert took <= 5
+
+
+class Hanging(Stub):
+    """Nothing ever comes; the deadline is noticed a little late, as sweeps do."""
+
+    async def exchange(self, request, deadline, sent):
+        sent()
+        self.requests.append(request)
+        await asyncio.sleep(deadline - asyncio.get_running_loop().time() + 0.03)
+        error = RequestTimeoutError("late")
+        error.maybe_applied = True
+        raise error
+
+
+@pytest.mark.parametrize("single_flight", [False, True])
+def test_time_outs_open_it_and_a_short_one_does_not_close_it(single_flight):
+    async def main():
+        stub = Hanging()
+        account = amplitude.Account(secret_key="k", rate=RATE)
+        options = {"breaker": Breaker(failures=5), "timeout": 2, "single_flight": single_flight}
+        async with ProfileClient(account, transport=stub, **options) as client:
+            for request in users(20):
+                await client.send_all([request])
+            opened = len(stub.requests)
+            await asyncio.sleep(6)
+            for request in users(30, "later"):
+                with pytest.raises((RequestTimeoutError, VendorUnavailableError)):
+                    await client.send(request, timeout=0.1)
+            return opened, len(stub.requests)
+
+    assert virtual(main()) == (5, 6)

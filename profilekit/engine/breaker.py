@@ -8,9 +8,15 @@ a load that the vendor cannot carry already.
 import msgspec
 
 from profilekit.checks import check_count, check_seconds
-from profilekit.errors import RequestError, RequestTimeoutError, TransportError, VendorUnavailableError
+from profilekit.errors import (
+    RequestError,
+    RequestTimeoutError,
+    ThrottledError,
+    TransportError,
+    VendorUnavailableError,
+)
 
-__all__ = ["Breaker", "Budget", "Circuit", "is_failure"]
+__all__ = ["Breaker", "Budget", "Circuit", "shows_failure"]
 
 # AWS's figures in retries: a timeout costs twice as much, a success at the first attempt earns a fifth.
 _TIMEOUT_COST = 2.0
@@ -79,15 +85,15 @@ class Circuit:
             self._next_probe = now + self._policy.probe_every
 
 
-def is_failure(error: RequestError, seconds: float) -> bool:
-    """Say whether an attempt shows that the vendor is down.
+def shows_failure(error: RequestError, seconds: float) -> bool | None:
+    """Say whether an attempt shows that the vendor is down; None where it shows nothing.
 
     Args:
         error: What came of it.
         seconds: How long it was given.
     """
-    if isinstance(error, RequestTimeoutError):
-        return seconds >= _PATIENCE
+    if isinstance(error, RequestTimeoutError) and seconds < _PATIENCE:
+        return None
     return isinstance(error, TransportError | VendorUnavailableError)
 
 
@@ -102,11 +108,16 @@ class Budget:
         """Start with all of them."""
         self._full = self.left = retries
 
-    def spend(self, error: RequestError) -> float:
-        """Take what a retry costs after an error; return the cost, or 0 when it is not there."""
+    def spend(self, error: RequestError) -> float | None:
+        """Take what a retry costs after an error; return the cost, or None when it is not there.
+
+        One that was throttled costs nothing: the pause of the whole lane keeps it from being a burden.
+        """
+        if isinstance(error, ThrottledError):
+            return 0.0
         cost = _TIMEOUT_COST if isinstance(error, RequestTimeoutError) else 1.0
         if cost > self.left:
-            return 0.0
+            return None
         self.left -= cost
         return cost
 

@@ -98,4 +98,4 @@ class Store(Generic[V]):
 def ids_of(request: Any) -> tuple[str, ...]:
     """Return whom a request is about, whichever field says so."""
     values = (getattr(request, name) for name in request.endpoint.ids)
-    return tuple(str(value) for value in values if value is not None)
+    return tuple(dict.fromkeys(str(value) for value in values if value is not None))

@@ -39,8 +39,13 @@ _HAPPY_EYEBALLS_DELAY = 0.25
 _ONE_BUFFER = sys.platform != "win32"
 
 
+_CLOSED = "the client is closed"
+
+
 class DirectTransport:
     """A pool of connections to the origin of one account."""
+
+    says_when_sent = True
 
     def __init__(self, account: Account, *, tls: ssl.SSLContext | None = None) -> None:
         """Take where to; connections are made when they are needed.
@@ -148,7 +153,7 @@ class DirectTransport:
 
     async def _dial(self, deadline: float) -> Connection:
         if self._closed:
-            raise ClientClosedError("the client is closed")
+            raise ClientClosedError(_CLOSED)
         failure: ConnectionFailedError | RequestTimeoutError
         try:
             async with asyncio.timeout_at(deadline) as scope:
@@ -164,9 +169,12 @@ class DirectTransport:
                 )
                 failure.retryable = not isinstance(error, ssl.SSLError)
         else:
-            if connection.reusable:
+            if connection.reusable and not self._closed:
                 return connection
+            connection.abort()
             self._open.discard(connection)
+            if self._closed:
+                raise ClientClosedError(_CLOSED)
             failure = ConnectionFailedError(f"{self._host}:{self._port} closed the connection at once")
         raise failure
 

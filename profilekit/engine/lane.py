@@ -12,9 +12,10 @@ from weakref import WeakSet
 import msgspec
 
 from profilekit.engine import wire
-from profilekit.engine.breaker import Breaker, Budget, Circuit, is_failure
+from profilekit.engine.breaker import Breaker, Budget, Circuit, shows_failure
 from profilekit.engine.cache import Cache
 from profilekit.engine.limiter import Limiter, Permit
+from profilekit.engine.pair import Pair
 from profilekit.engine.reads import Reads
 from profilekit.engine.retry import Retry, back_off, may_repeat
 from profilekit.engine.stats import LaneState
@@ -63,6 +64,7 @@ class Lane:
         """Take the transport, which is closed with the lane, and the running event loop."""
         self.account = account
         self._transport = transport
+        self._says_when_sent = getattr(transport, "says_when_sent", False)
         self._retry = policy.retry
         self._limiter = Limiter(account.rate, account.max_in_flight)
         self._parts: WeakSet[Limiter] = WeakSet()
@@ -149,7 +151,11 @@ class Lane:
                 reads.forget(request)
 
         async def read() -> Any:
-            return wire.parse(request, await send(), decoder, self.account)
+            answer = await send()
+            try:
+                return wire.parse(request, answer, decoder, self.account)
+            except RequestError as error:
+                raise _told(error, request, 1) from None
 
         return Value(await reads.get(request, (decoder, deadline is None), read, deadline))
 
@@ -165,16 +171,19 @@ class Lane:
         error: RequestError | None = None
         attempts, spent = 0, 0.0
         while True:
-            if self._circuit.is_open:
+            is_probe = self._circuit.is_open
+            if is_probe:
                 self._fence(request, error)
             try:
-                if part is not None:
-                    (part.take() or await part.acquire(None)).release()
-                bulk = deadline is None
-                permit = self._limiter.take(bulk=bulk) or await self._limiter.acquire(deadline, bulk=bulk)
+                free = self._limiter.take(bulk=deadline is None) if part is None else None
+                permit = free or await self._permit(deadline, part)
             except RequestTimeoutError as late:
                 # After an attempt its own error says more than that there is no time for another.
                 raise _told(error or late, request, attempts) from None
+            if self._circuit.is_open and not is_probe:
+                # It opened while this one stood in line.
+                permit.release(unused=True)
+                self._fence(request, error)
             self._retries += attempts > 0
             attempts += 1
             began = self._now()
@@ -206,13 +215,25 @@ class Lane:
         unavailable.retry_after, unavailable.maybe_applied = wait, False
         raise _told(unavailable, request, 0)
 
+    async def _permit(self, deadline: float | None, part: Limiter | None) -> Permit | Pair:
+        bulk = deadline is None
+        held = None if part is None else part.take() or await part.acquire(None)
+        try:
+            permit = self._limiter.take(bulk=bulk) or await self._limiter.acquire(deadline, bulk=bulk)
+        except BaseException:
+            if held is not None:
+                held.release(unused=True)
+            raise
+        return permit if held is None else Pair(permit, held)
+
     def _note(self, error: RequestError, seconds: float) -> None:
         """Draw from a failed attempt what concerns everybody."""
         if isinstance(error, ThrottledError):
             self._limiter.pause(error.retry_after)
-        if is_failure(error, seconds):
+        is_down = shows_failure(error, seconds)
+        if is_down:
             self._circuit.failed(self._now())
-        else:
+        elif is_down is not None:
             self._circuit.succeeded()
 
     def _template(self, request: type[Request[Any]]) -> wire.Template:
@@ -221,13 +242,16 @@ class Lane:
             found = self._templates[request] = wire.template(request, self.account)
         return found
 
-    async def _attempt(self, http: HttpRequest, permit: Permit, deadline: float) -> HttpResponse:
+    async def _attempt(self, http: HttpRequest, permit: Permit | Pair, deadline: float) -> HttpResponse:
         self._sent += 1
         unused = False
         try:
             return await self._transport.exchange(http, deadline, permit.sent)
         except TransportError as error:
             unused = not error.maybe_applied
+            raise
+        except asyncio.CancelledError:
+            unused = self._says_when_sent and not permit.counted
             raise
         finally:
             permit.release(unused=unused)
@@ -238,7 +262,7 @@ class Lane:
         if delay is None or self._now() + delay >= deadline:
             raise error
         cost = self._budget.spend(error)
-        if not cost:
+        if cost is None:
             raise error
         if delay:
             with suppress(TimeoutError):

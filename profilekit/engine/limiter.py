@@ -43,20 +43,28 @@ _LONGEST_PAUSE = 3600.0
 _SHORTEST_PAUSE_SHARE = 0.1
 
 
-class Permit:
-    """The right to send one request. Exactly one ``release`` ends it."""
+# Refusals closer together than this, in seconds, are answers to the same burst.
+_REFUSALS_APART = 1.0
 
-    __slots__ = ("_counted", "_limiter")
+
+class Permit:
+    """The right to send one request. Exactly one ``release`` ends it.
+
+    Attributes:
+        counted: Whether the request has left, and counts against the quota.
+    """
+
+    __slots__ = ("_limiter", "counted")
 
     def __init__(self, limiter: "Limiter") -> None:
         """Belong to a limiter; only ``Limiter.acquire`` makes permits."""
         self._limiter = limiter
-        self._counted = False
+        self.counted = False
 
     def sent(self) -> None:
         """Say that the request leaves now: it counts from now on."""
-        if not self._counted:
-            self._counted = True
+        if not self.counted:
+            self.counted = True
             self._limiter._count()  # noqa: SLF001 - two halves of one thing
 
     def release(self, *, unused: bool = False) -> None:
@@ -66,9 +74,9 @@ class Permit:
             unused: Whether the request surely never left. If so, it does not count against the quota;
                 else it counts from now, if ``sent`` did not say when.
         """
-        if not unused and not self._counted:
+        if not unused and not self.counted:
             self.sent()
-        self._limiter._take_back(counted=self._counted)  # noqa: SLF001 - as above
+        self._limiter._take_back(counted=self.counted)  # noqa: SLF001 - as above
 
 
 class Limiter:
@@ -104,7 +112,8 @@ class Limiter:
         self._timer: asyncio.TimerHandle | None = None
         self._timer_set = 0.0
         self._paused_until = 0.0
-        self._window_began = float("-inf")
+        self._window_began = self._refused_at = float("-inf")
+        self._clean_since = 0.0
         self._closed = False
         self._idle: asyncio.Future[None] | None = None
         self.in_flight = 0
@@ -171,14 +180,16 @@ class Limiter:
                 window.
         """
         now = self._now()
-        if now >= self._paused_until:
+        if now >= max(self._paused_until, self._refused_at + min(self._per, _REFUSALS_APART)):
             # Others use the quota, too. What else was under way tells the same, once.
+            self._refused_at = now
             self._share.refused()
             self._pace()
         if not seconds:
             rest = self._window_began + self._per - now
             seconds = max(rest, _SHORTEST_PAUSE_SHARE * self._per)
         self._paused_until = max(self._paused_until, now + min(seconds, _LONGEST_PAUSE))
+        self._clean_since = self._paused_until
 
     async def drained(self) -> None:
         """Wait until no permit is in use."""
@@ -270,15 +281,17 @@ class Limiter:
         self._left.add(now)
         if now - self._window_began >= self._per:
             self._window_began = now
-            if self._share.part < 1:
-                self._share.window_passed()
-                self._pace()
+        if self._share.part < 1 and now - self._clean_since >= self._per:
+            self._clean_since = now
+            self._share.window_passed()
+            self._pace()
 
     def _take_back(self, *, counted: bool) -> None:
         """Take a permit back; one that was not used is there for the next at once."""
         self.in_flight -= 1
         if not counted:
             self._unsent -= 1
+            self._in_hand += 1
             self._stop_timer()
         if self._line and self._timer is None:
             self._serve()

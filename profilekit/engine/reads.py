@@ -16,12 +16,14 @@ _Fetch: TypeAlias = Callable[[], Coroutine[Any, Any, Any]]
 
 
 class _Flight:
-    """One read under way, and how many wait for it."""
+    """One read under way, how long it may take, and how many wait for it."""
 
-    __slots__ = ("task", "waiting")
+    __slots__ = ("deadline", "key", "task", "waiting")
 
-    def __init__(self, task: "asyncio.Task[Any]") -> None:
+    def __init__(self, key: "_Key", task: "asyncio.Task[Any]", deadline: float | None) -> None:
+        self.key = key
         self.task = task
+        self.deadline = deadline
         self.waiting = 0
 
 
@@ -67,12 +69,14 @@ class Reads:
                 return _given(kept, request)
             flight = self._flights.get(key)
             if flight is None:
-                flight = self._take_off(key, fetch)
-                return _given(await self._arrival(flight, deadline), request)
+                # It keeps the deadline by itself, and what became of it is known then.
+                flight = self._take_off(key, fetch, deadline)
+                return _given(await self._arrival(flight, None), request)
             self.coalesced += 1
             outcome = await self._arrival(flight, deadline)
-            late = isinstance(outcome, RequestTimeoutError)
-            if not late or (deadline is not None and self._loop.time() >= deadline):
+            if not (_is_for_want_of_time(outcome) and flight.deadline is not None):
+                return _given(outcome, request)
+            if deadline is not None and deadline <= max(flight.deadline, self._loop.time()):
                 return _given(outcome, request)
             # It had less time than this caller has.
 
@@ -83,8 +87,8 @@ class Reads:
         for key in [key for key in self._flights if not {*ids}.isdisjoint(ids_of(key[0]))]:
             del self._flights[key]
 
-    def _take_off(self, key: _Key, fetch: _Fetch) -> _Flight:
-        flight = _Flight(self._loop.create_task(_outcome(fetch)))
+    def _take_off(self, key: _Key, fetch: _Fetch, deadline: float | None) -> _Flight:
+        flight = _Flight(key, self._loop.create_task(_outcome(fetch)), deadline)
         self._flights[key] = flight
 
         def land(task: "asyncio.Task[Any]") -> None:
@@ -115,7 +119,10 @@ class Reads:
             return RequestTimeoutError("the deadline passed while a like read was under way")
         finally:
             flight.waiting -= 1
-            if not flight.waiting:
+            if not flight.waiting and not flight.task.done():
+                # Nobody may join it any more.
+                if self._flights.get(flight.key) is flight:
+                    del self._flights[flight.key]
                 flight.task.cancel()
 
 
@@ -125,6 +132,13 @@ async def _outcome(fetch: _Fetch) -> Any:
         return await fetch()
     except RequestError as error:
         return error.with_traceback(None)
+
+
+def _is_for_want_of_time(outcome: Any) -> bool:
+    """Say whether with more time something else might have become of it."""
+    return isinstance(outcome, RequestError) and (
+        outcome.retryable or isinstance(outcome, RequestTimeoutError)
+    )
 
 
 def _given(outcome: Any, request: Request[Any]) -> Any:

@@ -54,6 +54,7 @@ class SessionTransport:
         self._origin = str(URL(account.base_url).origin())
         self._session = session
         self._owned = owned
+        self.says_when_sent = owned
 
     async def exchange(self, request: HttpRequest, deadline: float, sent: Sent) -> HttpResponse:
         """Send one request once; see ``Transport.exchange``."""

@@ -72,7 +72,12 @@ class HttpResponse(msgspec.Struct, frozen=True, gc=False):
 
 
 class Transport(Protocol):
-    """Carries requests of one account to its origin. The only place with I/O."""
+    """Carries requests of one account to its origin. The only place with I/O.
+
+    Attributes:
+        says_when_sent: Whether ``sent`` is called for every request that leaves. Where it is not, or
+            the attribute is missing, a request that is cancelled counts as if it had left.
+    """
 
     async def exchange(self, request: HttpRequest, deadline: float, sent: Sent) -> HttpResponse:
         """Send one request once and return the whole answer.

@@ -3,7 +3,7 @@
 import pytest
 
 from profilekit import Breaker, Retry
-from profilekit.engine.breaker import Budget, Circuit, is_failure
+from profilekit.engine.breaker import Budget, Circuit, shows_failure
 from profilekit.errors import (
     AuthError,
     ConfigError,
@@ -59,7 +59,7 @@ def test_a_probe_that_fails_leaves_it_open_and_one_that_succeeds_closes_it():
         (ConnectionFailedError("x"), 0.1, True),
         (VendorUnavailableError("x", status=503), 0.1, True),
         (RequestTimeoutError("x"), 30.0, True),
-        (RequestTimeoutError("x"), 0.1, False),
+        (RequestTimeoutError("x"), 0.1, None),
         (ThrottledError("x", status=429), 30.0, False),
         (ProfileNotFoundError("x", status=404), 30.0, False),
         (AuthError("x", status=401), 30.0, False),
@@ -67,14 +67,15 @@ def test_a_probe_that_fails_leaves_it_open_and_one_that_succeeds_closes_it():
     ],
 )
 def test_what_says_that_a_vendor_is_down(error, seconds, counts):
-    assert is_failure(error, seconds) is counts
+    assert shows_failure(error, seconds) is counts
 
 
 def test_the_budget_is_spent_by_retries_and_earned_by_successes():
     budget = Budget(3)
     assert budget.spend(ConnectionFailedError("x")) == 1.0
     assert budget.spend(RequestTimeoutError("x")) == 2.0
-    assert budget.spend(ConnectionFailedError("x")) == 0.0
+    assert budget.spend(ConnectionFailedError("x")) is None
+    assert budget.spend(ThrottledError("x")) == 0.0
     budget.succeeded(2.0)
     assert budget.left == 2.0
     for _ in range(20):

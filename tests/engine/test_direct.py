@@ -1,14 +1,15 @@
-"""What only the direct transport does: its pool, its sweep, its framing at the edges, TLS."""
+"""What only the direct transport does: its pool, its sweep, its framing at the edges."""
 
 import asyncio
 import gzip
 import zlib
 
+import aiohttp
 import pytest
 from rawserver import ok, raw_server, read_request, saying
 from wired import BODY, GET, REQUEST, account_at, now
 
-from profilekit import ProfileClient, Retry
+from profilekit import ProfileClient, Rate, Retry, amplitude
 from profilekit.engine import answer, connection, direct
 from profilekit.engine.answer import Fields, inflated
 from profilekit.engine.direct import DirectTransport
@@ -323,3 +324,42 @@ def test_bodies_that_cannot_be_unpacked_say_why(encoding, packed, reason):
 
 def test_limits_are_those_of_the_port():
     assert answer.MAX_BODY == connection.MAX_BODY == 16 * 1024 * 1024
+
+
+# ---- who gives up while a connection is made -----------------------------------------------------
+
+
+@pytest.fixture
+def slow_names(monkeypatch):
+    resolve = aiohttp.ThreadedResolver.resolve
+
+    async def slowly(self, *args, **named):
+        await asyncio.sleep(0.1)
+        return await resolve(self, *args, **named)
+
+    monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", slowly)
+
+
+@pytest.mark.usefixtures("slow_names")
+async def test_nothing_leaves_after_the_client_was_closed():
+    async with raw_server(saying(ok(BODY))) as server:
+        client = await ProfileClient(account_at(server.url)).__aenter__()
+        late = asyncio.create_task(client.send(GET))
+        await asyncio.sleep(0.02)
+        await client.close(grace=0.01)
+        with pytest.raises(ClientClosedError):
+            await late
+        assert server.received == []
+
+
+@pytest.mark.usefixtures("slow_names")
+async def test_who_is_cancelled_before_anything_left_uses_no_quota():
+    async with raw_server(saying(ok(BODY))) as server:
+        account = amplitude.Account(secret_key="k", base_url=server.url, rate=Rate(1, per=60))
+        async with ProfileClient(account) as client:
+            dialling = asyncio.create_task(client.send(GET))
+            await asyncio.sleep(0.02)
+            dialling.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await dialling
+            assert (await client.send(GET, timeout=5)).user_id == "u"

@@ -23,5 +23,5 @@ print((faults() - before) / 200 / 64)
 
 
 def test_what_a_batch_leaves_behind_serves_the_next():
-    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-P", "-c", FAULTS], capture_output=True, text=True, check=True)
     assert float(done.stdout) < 0.05

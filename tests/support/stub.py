@@ -10,6 +10,8 @@ AMPLITUDE = b'{"userData": {"user_id": "u", "cohort_ids": ["c1"]}}'
 class Stub:
     """Give an instance as ``transport=``; it serves every account."""
 
+    says_when_sent = True
+
     def __init__(self, answer=None, *, latency=0.0):
         self._answer = answer or (lambda request: HttpResponse(200, {}, AMPLITUDE))
         self._latency = latency
