@@ -129,6 +129,23 @@ def test_who_stands_in_line_when_it_opens_is_not_sent():
     assert took <= 5
 
 
+def test_one_in_line_may_be_the_probe_and_keeps_its_permit():
+    """Nine in ten answers fail; whoever waits for a permit when the next probe is due goes through."""
+
+    async def main():
+        failing = [*[response(503)] * 9, response(200, AMPLITUDE)] * 1000
+        stub = Stub(answering(*failing), latency=0.2)
+        account = amplitude.Account(secret_key="k", rate=Rate(10, per=1), max_in_flight=3)
+        options = {"breaker": Breaker(failures=2, probe_every=0.1), "timeout": 60}
+        async with ProfileClient(account, transport=stub, retry=Retry(attempts=1), **options) as client:
+            for _ in range(5):
+                await asyncio.gather(*map(client.send, users(100)), return_exceptions=True)
+                assert client.stats().in_flight == 0
+            assert stub.most_under_way <= 3
+
+    virtual(main())
+
+
 class Hanging(Stub):
     """Nothing ever comes; the deadline is noticed a little late, as sweeps do."""
 

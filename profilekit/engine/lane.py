@@ -172,18 +172,19 @@ class Lane:
         attempts, spent = 0, 0.0
         while True:
             is_probe = self._circuit.is_open
-            if is_probe:
-                self._fence(request, error)
+            if is_probe and (fenced := self._fenced_off(request, error)) is not None:
+                raise fenced
             try:
                 free = self._limiter.take(bulk=deadline is None) if part is None else None
                 permit = free or await self._permit(deadline, part)
             except RequestTimeoutError as late:
                 # After an attempt its own error says more than that there is no time for another.
                 raise _told(error or late, request, attempts) from None
-            if self._circuit.is_open and not is_probe:
-                # It opened while this one stood in line.
+            # It may have opened while this one stood in line.
+            opened = self._circuit.is_open and not is_probe
+            if opened and (fenced := self._fenced_off(request, error)) is not None:
                 permit.release(unused=True)
-                self._fence(request, error)
+                raise fenced
             self._retries += attempts > 0
             attempts += 1
             began = self._now()
@@ -200,12 +201,12 @@ class Lane:
             error.retryable = may_repeat(error, is_read=request.endpoint.is_read, policy=self._retry)
             spent = await self._back_off(error, until)
 
-    def _fence(self, request: Request[Any], error: RequestError | None) -> None:
-        """Send nothing to a vendor that is down, but for a probe from time to time."""
+    def _fenced_off(self, request: Request[Any], error: RequestError | None) -> RequestError | None:
+        """Return why a request stays here while the vendor is down; None for a probe from time to time."""
         if self._circuit.admits(self._now()):
-            return
+            return None
         if error is not None:
-            raise error
+            return error
         self._fenced += 1
         wait = self._circuit.probes_in(self._now())
         unavailable = VendorUnavailableError(
@@ -213,7 +214,7 @@ class Lane:
             f"it is tried again in {wait:.1f} s"
         )
         unavailable.retry_after, unavailable.maybe_applied = wait, False
-        raise _told(unavailable, request, 0)
+        return _told(unavailable, request, 0)
 
     async def _permit(self, deadline: float | None, part: Limiter | None) -> Permit | Pair:
         bulk = deadline is None
