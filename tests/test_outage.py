@@ -24,7 +24,7 @@ def users(count, name="user"):
 @pytest.mark.parametrize("make", [DirectTransport, sessions.own_session], ids=["direct", "session"])
 async def test_a_full_outage_of_the_simulator(make):
     async with Simulator(amplitude_rate=RATE, userflux_rate=RATE, failing=1.0) as simulator:
-        breaker = Breaker(probe_every=0.2)
+        breaker = Breaker(probe_every=0.5)
         async with ProfileClient(*simulator.accounts(), breaker=breaker, transport=make) as client:
             outcomes = await client.send_all(users(1000))
             seen = simulator.stats()["amplitude"].requests
@@ -34,12 +34,14 @@ async def test_a_full_outage_of_the_simulator(make):
             assert (stats.sent, stats.vendors["amplitude"].breaker) == (seen, "open")
             assert stats.fenced + stats.sent - stats.retries == 1000
 
-            began = time.monotonic()
-            with pytest.raises(VendorUnavailableError, match="failed many times in a row") as caught:
-                await client.send(amplitude.GetProfile("one"))
-            assert time.monotonic() - began < 0.1
-            assert (caught.value.attempts, caught.value.maybe_applied) == (0, False)
-            assert 0 <= caught.value.retry_after <= 0.2
+            # One of these may be a probe.
+            late = [outcome.error for outcome in await client.send_all(users(3, "late"))]
+            fenced = [error for error in late if error.attempts == 0]
+            assert len(fenced) >= 2
+            for error in fenced:
+                assert "failed many times in a row" in str(error)
+                assert not error.maybe_applied
+                assert 0 <= error.retry_after <= 0.5
 
             # The other vendor is not concerned.
             assert client.stats().vendors["userflux"].breaker == "closed"
@@ -51,7 +53,7 @@ async def test_a_full_outage_of_the_simulator(make):
                 if isinstance(outcome, Ok):
                     break
                 await asyncio.sleep(0.005)
-            assert time.monotonic() - back < 0.2 + 0.15
+            assert time.monotonic() - back < 0.5 + 0.3
             assert all(isinstance(outcome, Ok) for outcome in await client.send_all(users(200, "after")))
 
 
