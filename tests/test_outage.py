@@ -148,6 +148,22 @@ def test_one_in_line_may_be_the_probe_and_keeps_its_permit():
     virtual(main())
 
 
+def test_while_it_is_open_a_request_fails_at_once():
+    async def main():
+        loop = asyncio.get_running_loop()
+        stub = Stub(answering(response(503)), latency=1.0)
+        account = amplitude.Account(secret_key="k", rate=RATE)
+        async with ProfileClient(account, transport=stub) as client:
+            await client.send_all(users(100))
+            began = loop.time()
+            with pytest.raises(VendorUnavailableError, match="failed many times in a row") as caught:
+                await client.send(amplitude.GetProfile("one"))
+            assert loop.time() == began
+        assert (caught.value.attempts, caught.value.maybe_applied) == (0, False)
+
+    virtual(main())
+
+
 class Hanging(Stub):
     """Nothing ever comes; the deadline is noticed a little late, as sweeps do."""
 

@@ -79,7 +79,7 @@ class Lane:
         self._templates: dict[type[Request[Any]], wire.Template] = {}
 
     def part(self, share: float) -> Limiter:
-        """Return what holds a stream to a share of the quota: to be passed to ``send``."""
+        """Return what holds a stream to a share of the quota: to be passed to ``fetch``."""
         part = Limiter(self.account.rate.part(share), self.account.max_in_flight)
         self._parts.add(part)
         return part

@@ -97,16 +97,15 @@ class SessionTransport:
 
 async def _read(response: aiohttp.ClientResponse) -> bytes:
     """Read the whole body, which may not be larger than MAX_BODY once decompressed."""
-    content = response.content
-    body = await content.readany()
-    while not content.at_eof():
-        body += await content.readany()
+    body = bytearray()
+    async for chunk in response.content.iter_any():
+        body += chunk
         if len(body) > MAX_BODY:
             error = ConnectionFailedError(f"the answer is larger than {MAX_BODY} bytes")
             error.retryable = False
             error.maybe_applied = True
             raise error
-    return body
+    return bytes(body)
 
 
 def _is_hopeless(error: Exception) -> bool:
