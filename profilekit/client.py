@@ -23,7 +23,7 @@ from profilekit.engine.selection import Trust, select
 from profilekit.engine.stats import Stats, together
 from profilekit.engine.transport import TransportFactory
 from profilekit.engine.wire import Decoder
-from profilekit.errors import ClientClosedError, ConfigError, RequestError
+from profilekit.errors import ClientClosedError, ConfigError, ProfileKitError, RequestError
 from profilekit.outcome import Failed, Ok, Outcome
 from profilekit.request import Account, Request
 
@@ -191,13 +191,20 @@ class ProfileClient:
             ConfigError: When it cannot be sent: no account for its vendor, or no key that may.
             ClientClosedError: When the client is not open.
         """
+        # Asked once: in Python 3.11 it is a system call.
+        loop = asyncio.get_running_loop()
+        if self._open_on is not loop:
+            raise ClientClosedError(self._why_closed())
         lane, decoder = self._route(request, into)
         if timeout is not None:
             check_seconds("timeout", timeout)
         seconds = self._timeout if timeout is None else timeout
-        deadline = asyncio.get_running_loop().time() + seconds
-        answer = await lane.fetch(request, decoder, deadline=deadline, timeout=seconds)
-        return lane.value(request, answer, decoder)
+        deadline = loop.time() + seconds
+        try:
+            return lane.value(request, await lane.fetch(request, decoder, deadline, seconds), decoder)
+        except ProfileKitError as error:
+            lane.failed(error)
+            raise
 
     @overload
     def stream(
@@ -260,7 +267,7 @@ class ProfileClient:
             )
 
         parts = {lane: lane.part(share) for lane in self._lanes.values()} if share < 1 else {}
-        fetch = partial(self._fetch, into=into, parts=parts)
+        fetch = partial(self._fetch, into, parts)
         return Stream(requests, fetch, _outcome, window=window, ordered=ordered)
 
     @overload
@@ -301,21 +308,25 @@ class ProfileClient:
             return [outcome async for outcome in outcomes]
 
     async def _fetch(
-        self, request: Request[Any], into: Any, parts: Mapping[Lane, Limiter]
+        self, into: Any, parts: Mapping[Lane, Limiter], request: Request[Any]
     ) -> "_Fetched | Failed":
+        # The stream keeps to its event loop, but the client may have closed.
+        if self._open_on is None:
+            raise ClientClosedError(self._why_closed())
         try:
             lane, decoder = self._route(request, into)
-            part = parts.get(lane)
-            answer = await lane.fetch(request, decoder, deadline=None, timeout=self._timeout, part=part)
+        except ConfigError as error:
+            return Failed(request, error.with_traceback(None))
+        try:
+            answer = await lane.fetch(request, decoder, None, self._timeout, parts.get(lane))
         except (RequestError, ConfigError) as error:
+            lane.failed(error)
             # A kept traceback would keep every frame of the attempt alive.
             return Failed(request, error.with_traceback(None))
         return lane, request, answer, decoder
 
     def _route(self, request: Request[Any], into: Any) -> tuple[Lane, Decoder | None]:
         """Return who carries a request and who decodes its answer."""
-        if self._open_on is not asyncio.get_running_loop():
-            raise ClientClosedError(self._why_closed())
         if into is None:
             # The same for all requests of a class.
             route = self._routes.get(type(request))
@@ -368,4 +379,5 @@ def _outcome(fetched: _Fetched | Failed) -> Outcome[Any]:
     try:
         return Ok(request, lane.value(request, answer, decoder))
     except RequestError as error:
+        lane.failed(error)
         return Failed(request, error.with_traceback(None))

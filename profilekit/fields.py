@@ -86,7 +86,7 @@ def settle(value: object, field: Field, title: str) -> Any:
         ConfigError: When it has not that type, or cannot be sent.
     """
     try:
-        if isinstance(value, Mapping):
+        if type(value) is dict or isinstance(value, Mapping):
             value = jsontext.snapshot(value if type(value) is dict else dict(value))
             # Nothing else comes out of a mapping, and to convert it would be to look at all of it again.
             if field.is_object:

@@ -26,9 +26,7 @@ _NOT_IDS = frozenset({"null", "undefined"})
 # Wherever a path is cleaned up, these are steps and not names.
 _NO_SEGMENTS = frozenset({".", ".."})
 
-_ORDINARY_ID = re.compile(
-    rf"(?!(?:{'|'.join(map(re.escape, sorted(_NOT_IDS | _NO_SEGMENTS)))})\Z)[A-Za-z0-9_.~-]+"
-).fullmatch
+_SPECIAL = _NOT_IDS | _NO_SEGMENTS | {""}
 
 
 def _no_verdict(status: int, body: bytes) -> None:
@@ -102,7 +100,7 @@ class Request(msgspec.Struct, Generic[R_co], frozen=True):
         values = msgspec.structs.astuple(self)
         # Mostly an id is all there is, and there is nothing special about it.
         user_id = values[0] if shape.id_comes_first and values[1:] == shape.other_defaults else None
-        if type(user_id) is str and _ORDINARY_ID(user_id):
+        if type(user_id) is str and user_id.isascii() and user_id not in _SPECIAL and not user_id.isspace():
             return
         for field, value in zip(shape.fields, values, strict=True):
             if value is field.default or (type(value) is bool and field.is_flag):

@@ -51,13 +51,14 @@ class Circuit:
     """A breaker at work.
 
     Attributes:
+        failures: How many attempts in a row failed.
         is_open: Whether the vendor is taken to be down.
     """
 
     def __init__(self, policy: Breaker) -> None:
         """Start closed: everything goes through."""
         self._policy = policy
-        self._failures = 0
+        self.failures = 0
         self._next_probe = 0.0
         self.is_open = False
 
@@ -74,13 +75,13 @@ class Circuit:
 
     def succeeded(self) -> None:
         """Close: the vendor answered, if only to refuse."""
-        self._failures = 0
+        self.failures = 0
         self.is_open = False
 
     def failed(self, now: float) -> None:
         """Count a failure; after too many in a row, open."""
-        self._failures += 1
-        if not self.is_open and self._failures >= self._policy.failures:
+        self.failures += 1
+        if not self.is_open and self.failures >= self._policy.failures:
             self.is_open = True
             self._next_probe = now + self._policy.probe_every
 
@@ -102,11 +103,13 @@ class Budget:
 
     Attributes:
         left: How many.
+        is_whole: Whether none is missing.
     """
 
     def __init__(self, retries: float) -> None:
         """Start with all of them."""
         self._full = self.left = retries
+        self.is_whole = True
 
     def spend(self, error: RequestError) -> float | None:
         """Take what a retry costs after an error; return the cost, or None when it is not there.
@@ -119,8 +122,10 @@ class Budget:
         if cost > self.left:
             return None
         self.left -= cost
+        self.is_whole = False
         return cost
 
     def succeeded(self, spent: float) -> None:
         """Give back what the last retry of a request cost, or what a success without one earns."""
         self.left = min(self._full, self.left + (spent or _EARNED))
+        self.is_whole = self.left == self._full

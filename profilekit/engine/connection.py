@@ -25,8 +25,9 @@ class Connection(asyncio.BufferedProtocol):
     """Drives one transport. It reads into a buffer that it is given, so that a read allocates nothing.
 
     Attributes:
+        reusable: Whether another request can be sent: nothing is under way, and nothing is left over.
         deadline: When the answer that is waited for comes too late, on the clock of the event loop.
-        idle_since: When the last answer was complete, on the same clock.
+        idle_since: When it was first seen idle, on the same clock; a request makes it None.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, view: memoryview) -> None:
@@ -43,8 +44,9 @@ class Connection(asyncio.BufferedProtocol):
         self._write: Callable[[bytes], None]
         self._answer: asyncio.Future[HttpResponse] | None = None
         self._keeps_alive = True
+        self.reusable = False
         self.deadline = 0.0
-        self.idle_since = loop.time()
+        self.idle_since: float | None = None
         self._forget()
 
     def _forget(self) -> None:
@@ -61,15 +63,10 @@ class Connection(asyncio.BufferedProtocol):
         """Whether an answer is waited for."""
         return self._answer is not None
 
-    @property
-    def reusable(self) -> bool:
-        """Whether another request can be sent: nothing is under way, and nothing is left over."""
-        return self._keeps_alive and self._answer is None and self._transport is not None
-
     def ask(self, data: bytes, deadline: float) -> "asyncio.Future[HttpResponse]":
         """Send a request and return the future of its answer. Only for a connection that is reusable."""
         answer = self._answer = self._loop.create_future()
-        self.deadline = deadline
+        self.deadline, self.idle_since, self.reusable = deadline, None, False
         self._write(data)
         return answer
 
@@ -87,6 +84,7 @@ class Connection(asyncio.BufferedProtocol):
         """Take the transport."""
         self._transport = cast("asyncio.Transport", transport)
         self._write = self._transport.write
+        self.reusable = True
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio's form
         """Return where to read to."""
@@ -126,7 +124,7 @@ class Connection(asyncio.BufferedProtocol):
     def on_message_begin(self) -> None:
         """Notice a second answer to one request: there is no telling whose the next one would be."""
         if self._answer is None:
-            self._keeps_alive = False
+            self._keeps_alive = self.reusable = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Keep a header field."""
@@ -158,7 +156,7 @@ class Connection(asyncio.BufferedProtocol):
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         if answer is not None and not answer.done():
             answer.set_result(HttpResponse(self._parser.get_status_code(), Fields(self._fields), body))
-        self.idle_since = self._loop.time()
+        self.reusable = self._keeps_alive
         self._forget()
 
     # ---- how it ends ---------------------------------------------------------------------------
@@ -174,7 +172,7 @@ class Connection(asyncio.BufferedProtocol):
         answer, self._answer = self._answer, None
         if answer is not None and not answer.done():
             answer.set_exception(error)
-        self._keeps_alive = self._in_body = False
+        self._keeps_alive = self._in_body = self.reusable = False
         if self._transport is not None:
             self._transport.abort()
             self._transport = None

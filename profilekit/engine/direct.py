@@ -208,9 +208,12 @@ class DirectTransport:
         """End exchanges that are too late and connections that are idle for too long; come back."""
         now = asyncio.get_running_loop().time()
         for connection in tuple(self._open):
-            if connection.busy and connection.deadline <= now:
-                connection.expire()
-            elif not connection.busy and connection.idle_since + _LONGEST_IDLE <= now:
+            if connection.busy:
+                if connection.deadline <= now:
+                    connection.expire()
+            elif connection.idle_since is None:
+                connection.idle_since = now
+            elif connection.idle_since + _LONGEST_IDLE <= now:
                 connection.abort()
                 self._open.discard(connection)
         if self._open:

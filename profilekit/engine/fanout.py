@@ -53,7 +53,10 @@ class Stream(AsyncIterator[Out]):
 
     async def __anext__(self) -> Out:
         """Return the next result."""
-        return self._finish(await self._crew.next())
+        crew = self._crew
+        if not (crew.cells and crew.cells[0]):
+            await crew.until_ready()
+        return self._finish(crew.hand_over())
 
     async def aclose(self) -> None:
         """Stop, and wait until nothing of it is left."""
@@ -96,42 +99,45 @@ class _Crew(Generic[In, Done]):
         self._window = window
         self._ordered = ordered
         # Cells: empty while the item is worked on, then holding its result.
-        self._cells: deque[list[Done]] = deque()
+        self.cells: deque[list[Done]] = deque()
         self._most_cells = 2 * window if ordered else window
         self._workers: set[asyncio.Task[None]] = set()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop = asyncio.get_running_loop()
+        self._started = False
         self._exhausted = False
         self._failure: BaseException | None = None
         self._ready: asyncio.Future[None] | None = None
         self._room = asyncio.Event()
         self._room.set()
 
-    async def next(self) -> Done:
-        if self._loop is None:
-            self._loop = asyncio.get_running_loop()
+    async def until_ready(self) -> None:
+        """Wait until the first cell holds a result."""
+        if not self._started:
+            if asyncio.get_running_loop() is not self._loop:
+                raise RuntimeError("a stream belongs to the event loop that it was made on")
+            self._started = True
             self._hire()
-        while True:
-            if self._cells and self._cells[0]:
-                return self._hand_over()
+        while not (self.cells and self.cells[0]):
             if not self._workers:
                 raise self._failure or StopAsyncIteration
             if self._ready is not None:
                 raise RuntimeError("a stream can be read by one task at a time")
-            self._ready = asyncio.get_running_loop().create_future()
+            self._ready = self._loop.create_future()
             try:
                 await self._ready
             finally:
                 self._ready = None
 
-    def _hand_over(self) -> Done:
-        (result,) = self._cells.popleft()
+    def hand_over(self) -> Done:
+        """Return the result in the first cell."""
+        (result,) = self.cells.popleft()
         # Half, not one: so that workers are woken in batches when the consumer is the slower side.
-        if len(self._cells) <= self._most_cells // 2:
+        if len(self.cells) <= self._most_cells // 2:
             self._room.set()
         return result
 
     def _hire(self) -> None:
-        worker = asyncio.get_running_loop().create_task(self._labour())
+        worker = self._loop.create_task(self._labour())
         self._workers.add(worker)
         worker.add_done_callback(self._part_with)
 
@@ -147,7 +153,7 @@ class _Crew(Generic[In, Done]):
         """Work on one item after the other, until there are none."""
         try:
             while not self._exhausted:
-                if len(self._cells) >= self._most_cells:
+                if len(self.cells) >= self._most_cells:
                     self._room.clear()
                     await self._room.wait()
                     continue
@@ -158,11 +164,11 @@ class _Crew(Generic[In, Done]):
                     self._hire()
                 cell: list[Done] = []
                 if self._ordered:
-                    self._cells.append(cell)
+                    self.cells.append(cell)
                 cell.append(await self._work(item))
                 if not self._ordered:
-                    self._cells.append(cell)
-                if self._ready is not None and not self._ready.done() and self._cells[0]:
+                    self.cells.append(cell)
+                if self._ready is not None and not self._ready.done() and self.cells[0]:
                     self._ready.set_result(None)
         finally:
             self._exhausted = True
@@ -174,13 +180,13 @@ class _Crew(Generic[In, Done]):
     def cancel(self) -> None:
         self._exhausted = True
         self._failure = StopAsyncIteration()
-        self._cells.clear()
+        self.cells.clear()
         for worker in tuple(self._workers):
             worker.cancel()
 
     def abandon(self) -> None:
         """Cancel from a finaliser, which may run in another thread, or after the loop is gone."""
-        if not self._workers or self._loop is None:
+        if not self._workers:
             return
         if asyncio._get_running_loop() is self._loop:  # noqa: SLF001 - documented for this, and never raises
             self.cancel()

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias
@@ -84,15 +84,14 @@ class Lane:
         self._parts.add(part)
         return part
 
-    async def fetch(
+    def fetch(
         self,
         request: Request[Any],
         decoder: Decoder | None,
-        *,
         deadline: float | None,
         timeout: float,
         part: Limiter | None = None,
-    ) -> Answer:
+    ) -> Coroutine[Any, Any, Answer]:
         """Send a request until it succeeds, or there is no sense in it.
 
         Args:
@@ -107,14 +106,10 @@ class Lane:
         Raises:
             RequestError: As the client's ``send``.
         """
+        if self._reads is None:
+            return self._until_settled(request, decoder, deadline, timeout, part)
         send = partial(self._until_settled, request, decoder, deadline, timeout, part)
-        try:
-            if self._reads is None:
-                return await send()
-            return await self._sparingly(self._reads, request, decoder, send, deadline)
-        except ProfileKitError as error:
-            self._failed[type(error).__name__] += 1
-            raise
+        return self._sparingly(self._reads, request, decoder, send, deadline)
 
     def value(self, request: Request[Any], answer: Answer, decoder: Decoder | None) -> Any:
         """Return the value of an answer.
@@ -122,17 +117,19 @@ class Lane:
         Raises:
             RequestError: When it has the wrong shape.
         """
-        try:
-            value = (
-                answer.value
-                if isinstance(answer, Value)
-                else wire.parse(request, answer, decoder, self.account)
-            )
-        except RequestError as error:
-            self._failed[type(error).__name__] += 1
-            raise _told(error, request, max(1, error.attempts)) from None
+        if isinstance(answer, Value):
+            value = answer.value
+        else:
+            try:
+                value = wire.parse(request, answer, decoder, self.account)
+            except RequestError as error:
+                raise _told(error, request, 1) from None
         self._succeeded += 1
         return value
+
+    def failed(self, error: ProfileKitError) -> None:
+        """Count a request that came to nothing."""
+        self._failed[type(error).__name__] += 1
 
     async def _sparingly(
         self,
@@ -167,7 +164,7 @@ class Lane:
         timeout: float,
         part: Limiter | None,
     ) -> HttpResponse:
-        http = wire.build(request, self._template(type(request)))
+        http = wire.build(request, self._templates.get(type(request)) or self._template(type(request)))
         error: RequestError | None = None
         attempts, spent = 0, 0.0
         while True:
@@ -194,8 +191,11 @@ class Lane:
             except RequestError as failure:
                 error = _told(failure, request, attempts)
             else:
-                self._circuit.succeeded()
-                self._budget.succeeded(spent)
+                # Mostly there is nothing to mend.
+                if self._circuit.failures:
+                    self._circuit.succeeded()
+                if not self._budget.is_whole:
+                    self._budget.succeeded(spent)
                 return answer
             self._note(error, until - began)
             error.retryable = may_repeat(error, is_read=request.endpoint.is_read, policy=self._retry)
@@ -238,10 +238,8 @@ class Lane:
             self._circuit.succeeded()
 
     def _template(self, request: type[Request[Any]]) -> wire.Template:
-        found = self._templates.get(request)
-        if found is None:
-            found = self._templates[request] = wire.template(request, self.account)
-        return found
+        made = self._templates[request] = wire.template(request, self.account)
+        return made
 
     async def _attempt(self, http: HttpRequest, permit: Permit | Pair, deadline: float) -> HttpResponse:
         self._sent += 1

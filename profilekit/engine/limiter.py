@@ -9,6 +9,7 @@ quota. One line stands in front of both. Where others use the same quota, both w
 import asyncio
 from contextlib import suppress
 
+import msgspec
 from aiolimiter import AsyncLimiter
 
 from profilekit.engine.departures import Departures
@@ -47,25 +48,22 @@ _SHORTEST_PAUSE_SHARE = 0.1
 _REFUSALS_APART = 1.0
 
 
-class Permit:
+class Permit(msgspec.Struct, eq=False, gc=False):
     """The right to send one request. Exactly one ``release`` ends it.
 
     Attributes:
+        limiter: Where it belongs to; only that makes permits.
         counted: Whether the request has left, and counts against the quota.
     """
 
-    __slots__ = ("_limiter", "counted")
-
-    def __init__(self, limiter: "Limiter") -> None:
-        """Belong to a limiter; only ``Limiter.acquire`` makes permits."""
-        self._limiter = limiter
-        self.counted = False
+    limiter: "Limiter"
+    counted: bool = False
 
     def sent(self) -> None:
         """Say that the request leaves now: it counts from now on."""
         if not self.counted:
             self.counted = True
-            self._limiter._count()  # noqa: SLF001 - two halves of one thing
+            self.limiter._count()  # noqa: SLF001 - two halves of one thing
 
     def release(self, *, unused: bool = False) -> None:
         """Give the permit back.
@@ -76,7 +74,7 @@ class Permit:
         """
         if not unused and not self.counted:
             self.sent()
-        self._limiter._take_back(counted=self.counted)  # noqa: SLF001 - as above
+        self.limiter._take_back(counted=self.counted)  # noqa: SLF001 - as above
 
 
 class Limiter:
@@ -293,7 +291,7 @@ class Limiter:
             self._unsent -= 1
             self._in_hand += 1
             self._stop_timer()
-        if self._line and self._timer is None:
+        if self._timer is None and (self._line.interactive or self._line.bulk):
             self._serve()
         if not self.in_flight and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
