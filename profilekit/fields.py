@@ -32,14 +32,16 @@ class Shape(msgspec.Struct, frozen=True):
         fields: Its fields.
         id_comes_first: Whether the first field alone can name whom the request is about.
         other_defaults: The defaults of the other fields.
-        path_fields: The fields that stand in the path.
+        ids: The fields that name somebody, each with its place.
+        path_fields: The fields that stand in the path, each with its place.
     """
 
     title: str
     fields: tuple[Field, ...]
     id_comes_first: bool
     other_defaults: tuple[object, ...]
-    path_fields: tuple[str, ...]
+    ids: tuple[tuple[str, int], ...]
+    path_fields: tuple[tuple[str, int], ...]
 
 
 @cache
@@ -57,6 +59,7 @@ def shape_of(request: type[Any]) -> Shape:
         for field in msgspec.structs.fields(request)
     )
     endpoint = request.endpoint
+    places = {field.name: place for place, field in enumerate(fields)}
     return Shape(
         title=f"{endpoint.vendor.name}.{request.__name__}",
         fields=fields,
@@ -65,7 +68,8 @@ def shape_of(request: type[Any]) -> Shape:
         and fields[0].name in endpoint.ids
         and {*endpoint.path_fields} <= {fields[0].name},
         other_defaults=tuple(field.default for field in fields[1:]),
-        path_fields=endpoint.path_fields,
+        ids=tuple((name, places[name]) for name in endpoint.ids),
+        path_fields=tuple((name, places[name]) for name in endpoint.path_fields),
     )
 
 

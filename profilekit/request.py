@@ -111,7 +111,7 @@ class Request(msgspec.Struct, Generic[R_co], frozen=True):
             settled = settle(value, field, shape.title)
             if settled is not value:
                 msgspec.structs.force_setattr(self, field.name, settled)
-        _check_ids(self, shape)
+        _check_ids(msgspec.structs.astuple(self), shape)
 
     def __hash__(self) -> int:
         """Hash by value; JSON objects are left to the comparison."""
@@ -214,18 +214,18 @@ def title(request: Request[Any]) -> str:
     return f"{request.endpoint.vendor.name}.{type(request).__name__}"
 
 
-def _check_ids(request: Request[Any], shape: Shape) -> None:
-    names = request.endpoint.ids
+def _check_ids(values: tuple[Any, ...], shape: Shape) -> None:
     nobody = True
-    for name in names:
-        user_id = getattr(request, name)
-        nobody = nobody and user_id is None
-        if user_id in _NOT_IDS:
-            raise ConfigError(f"{shape.title}: {name} is {user_id!r}: an id got lost on the way here")
-    if names and nobody:
-        raise ConfigError(f"{shape.title}: give {' or '.join(names)}")
-    for name in shape.path_fields:
-        if getattr(request, name) is None:
+    for name, place in shape.ids:
+        user_id = values[place]
+        if user_id is not None:
+            nobody = False
+            if user_id in _NOT_IDS:
+                raise ConfigError(f"{shape.title}: {name} is {user_id!r}: an id got lost on the way here")
+    if nobody and shape.ids:
+        raise ConfigError(f"{shape.title}: give {' or '.join(name for name, _ in shape.ids)}")
+    for name, place in shape.path_fields:
+        if values[place] is None:
             raise ConfigError(f"{shape.title}: give {name}")
-        if getattr(request, name) in _NO_SEGMENTS:
+        if values[place] in _NO_SEGMENTS:
             raise ConfigError(f"{shape.title}: {name} cannot be '.' or '..': it would name another path")

@@ -107,7 +107,9 @@ def build(request: Request[Any], form: Template) -> HttpRequest:
     if not form.body:
         return HttpRequest(form.method, target, form.headers)
     members = {
-        wire_name: values[place] for place, wire_name, default in form.body if values[place] != default
+        wire_name: value
+        for place, wire_name, default in form.body
+        if (value := values[place]) is not default and value != default
     }
     return HttpRequest(form.method, target, form.headers, jsontext.dumps(members))
 
