@@ -206,6 +206,17 @@ class ProfileClient:
             lane.failed(error)
             raise
 
+    def check(self, request: Request[Any]) -> None:
+        """Refuse a request that ``send`` would refuse, without sending it.
+
+        Raises:
+            ConfigError: When there is no account for its vendor, or no key that may.
+            ClientClosedError: When the client is not open.
+        """
+        if self._open_on is not asyncio.get_running_loop():
+            raise ClientClosedError(self._why_closed())
+        self._lane_of(request).account.headers(request.endpoint)
+
     @overload
     def stream(
         self,

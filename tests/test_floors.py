@@ -44,6 +44,9 @@ FLOORS = {
     5: ["bulk", "simulator", "pytest_plugin"],
     6: ["cli", "__main__"],
 }
+# Imported where they are needed, so that whoever does not need them need not have them.
+EXTRAS = {"pyarrow", "zstandard"}
+
 # The package itself shows what the floors hold; nobody inside imports it.
 PUBLIC = "__init__"
 
@@ -65,10 +68,11 @@ def floor_of(module):
     return None
 
 
-def imports(path):
-    """Return every module that a file imports, those inside of functions included."""
+def imports(path, *, inside_functions=True):
+    """Return every module that a file imports."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree) if inside_functions else tree.body:
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -161,5 +165,7 @@ def test_the_library_needs_no_extra():
     for module, path in MODULES.items():
         if floor_of(module) == 6 or module == "pytest_plugin":
             continue
-        roots = {full.partition(".")[0] for full in imports(path)}
-        assert roots - set(sys.stdlib_module_names) <= allowed, module
+        foreign = {full.partition(".")[0] for full in imports(path)} - set(sys.stdlib_module_names)
+        assert foreign - EXTRAS <= allowed, module
+        at_once = {full.partition(".")[0] for full in imports(path, inside_functions=False)}
+        assert at_once.isdisjoint(EXTRAS), module

@@ -1,7 +1,8 @@
-"""Lists of users from a file, through a client, into a file."""
+"""Lists of users: from a file, through a client, into a file, and carried on with after any end."""
 
-from profilekit.bulk.enrich import Enriched, enrich
-from profilekit.bulk.rows import Row, Table, open_table
-from profilekit.bulk.sink import Sink, open_sink
+from profilekit.bulk.job import Job
+from profilekit.bulk.sending import Progress
+from profilekit.bulk.source import Source
+from profilekit.bulk.steps import Outlook, Report, look_ahead, run
 
-__all__ = ["Enriched", "Row", "Sink", "Table", "enrich", "open_sink", "open_table"]
+__all__ = ["Job", "Outlook", "Progress", "Report", "Source", "look_ahead", "run"]

@@ -1,22 +1,20 @@
-"""Rows out of a file: CSV, JSONL, or one id a line."""
+"""Rows out of a text: CSV, JSONL, or one id a line."""
 
 import csv
 import json
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeAlias
 
 import msgspec
 import orjson
 
 from profilekit.errors import ConfigError
 
-__all__ = ["Row", "Table", "open_table"]
+__all__ = ["READERS", "Reader", "Row", "no_column", "reader_of_text", "user_id_of"]
 
 
-class Row(msgspec.Struct, frozen=True):
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One row of the input.
 
     Attributes:
@@ -32,83 +30,31 @@ class Row(msgspec.Struct, frozen=True):
     problem: str | None = None
 
 
+Reader: TypeAlias = Callable[[TextIO, str], Iterator[Row]]
+"""Reads a text whose ids stand in the column of a name."""
+
 _LONG_NUMBER = re.compile(r"\d{19}")
 _LARGEST_CELL = 16 * 1024 * 1024
-
-_Reader = Callable[[TextIO, str], Iterator[Row]]
-
-
-class Table:
-    """A file of rows that can be read any number of times. It has been read once, and is sound.
-
-    Attributes:
-        columns: The columns of all rows, in the order in which they appear.
-        rows: How many rows there are.
-        repeats: For each id that comes more than once, how often it comes again.
-    """
-
-    def __init__(self, path: Path, id_column: str, reader: _Reader) -> None:
-        """Read the file once.
-
-        Raises:
-            ConfigError: When it cannot be read, or has no such column.
-        """
-        self._path, self._id_column, self._reader = path, id_column, reader
-        columns: dict[str, None] = {}
-        seen: set[str] = set()
-        self.rows = 0
-        self.repeats: Counter[str] = Counter()
-        for row in self:
-            self.rows += 1
-            columns.update(dict.fromkeys(row.fields))
-            if row.user_id in seen:
-                self.repeats[row.user_id] += 1
-            elif row.user_id is not None:
-                seen.add(row.user_id)
-        self.columns = tuple(columns)
-        if self.rows and id_column not in columns:
-            raise ConfigError(
-                f"there is no column {id_column!r}; the columns are: {', '.join(columns) or 'none'}"
-            )
-
-    def __iter__(self) -> Iterator[Row]:
-        """Read the rows from the start."""
-        try:
-            with self._path.open(encoding="utf-8-sig", newline="") as file:
-                yield from self._reader(file, self._id_column)
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{self._path} is not UTF-8: {error.reason}") from None
-        except OSError as error:
-            raise ConfigError(f"cannot read {self._path}: {error.strerror}") from None
+_DEEPEST = 200
 
 
-def open_table(path: Path, id_column: str = "user_id") -> Table:
-    """Open a file as what its suffix says, or, where that says nothing, as what its first line looks like.
-
-    Args:
-        path: ``.csv``, ``.tsv``, ``.jsonl`` or ``.ndjson``, ``.txt`` for one id a line, perhaps under
-            the column's name.
-        id_column: Which column, or member, holds the user id.
-
-    Raises:
-        ConfigError: When it cannot be read, or has no such column.
-    """
-    return Table(path, id_column, _BY_SUFFIX.get(path.suffix.lower()) or _sniff(path, id_column))
-
-
-def _sniff(path: Path, id_column: str) -> _Reader:
-    try:
-        with path.open(encoding="utf-8-sig", errors="replace") as file:
-            first = next((line.strip() for line in file if line.strip()), "")
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+def reader_of_text(first: str, id_column: str) -> Reader | None:
+    """Return what reads a text that begins with a line, or None where that cannot be told."""
     if first.startswith("{"):
         return _read_jsonl
     if id_column in next(csv.reader([first]), []):
         return _read_csv
     if first.startswith("[") or any(mark in first for mark in ",;\t"):
-        raise ConfigError(f"cannot tell what {path} is: name it .csv, .tsv, .jsonl, or .txt (ids)")
+        return None
     return _read_ids
+
+
+def no_column(wanted: str, columns: Iterable[str]) -> ConfigError:
+    """Return the error of a list that lacks a column."""
+    return ConfigError(f"there is no column {wanted!r}; the columns are: {', '.join(columns) or 'none'}")
+
+
+# ---- CSV ---------------------------------------------------------------------------------------
 
 
 def _read_tsv(file: TextIO, id_column: str) -> Iterator[Row]:
@@ -121,7 +67,7 @@ def _read_csv(file: TextIO, id_column: str, *, delimiter: str = ",") -> Iterator
     records = csv.reader(file, strict=True, delimiter=delimiter)
     header = next(records, [])
     if id_column not in header:
-        raise ConfigError(_no_column(id_column, header))
+        raise no_column(id_column, header)
     if len(set(header)) < len(header):
         raise ConfigError("two columns have the same name: rename one")
     while True:
@@ -139,15 +85,14 @@ def _read_csv(file: TextIO, id_column: str, *, delimiter: str = ",") -> Iterator
             yield _csv_row(records.line_num, header, record, id_column)
 
 
-def _no_column(wanted: str, columns: Iterable[str]) -> str:
-    return f"there is no column {wanted!r}; the columns are: {', '.join(columns) or 'none'}"
-
-
 def _csv_row(line: int, header: list[str], record: list[str], id_column: str) -> Row:
     fields = dict(zip(header, record, strict=False))
     if len(record) != len(header):
         return Row(line, fields, problem=f"line {line} has {len(record)} cells under {len(header)} columns")
-    return Row(line, fields, user_id=fields[id_column])
+    return Row(line, fields, fields[id_column])
+
+
+# ---- JSONL -------------------------------------------------------------------------------------
 
 
 def _read_jsonl(file: TextIO, id_column: str) -> Iterator[Row]:
@@ -166,12 +111,17 @@ def _json_row(line: int, text: str, id_column: str) -> Row:
     problem = _unwritable(fields, text)
     if problem:
         return Row(line, {}, problem=f"line {line} {problem}")
-    user_id = fields.get(id_column)
-    if isinstance(user_id, int) and not isinstance(user_id, bool):
-        user_id = str(user_id)
-    if not isinstance(user_id, str):
+    user_id = user_id_of(fields.get(id_column))
+    if user_id is None:
         return Row(line, fields, problem=f"line {line} has no {id_column!r} that is text or a whole number")
-    return Row(line, fields, user_id=user_id)
+    return Row(line, fields, user_id)
+
+
+def user_id_of(value: object) -> str | None:
+    """Return a value of a typed column as an id, or None where it cannot be one."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value if isinstance(value, str) else None
 
 
 def _unwritable(fields: dict[str, Any], text: str) -> str | None:
@@ -179,10 +129,12 @@ def _unwritable(fields: dict[str, Any], text: str) -> str | None:
     # orjson reads such numbers as floats, which are others.
     if _LONG_NUMBER.search(text) and any(not -(2**63) <= number < 2**64 for number in _whole_numbers(text)):
         return "holds a whole number beyond 64 bits: write it as text"
-    try:
-        orjson.dumps(fields)
-    except TypeError as error:
-        return f"cannot be written again: {error}"
+    # Half a character only comes out of an escape; and what can be read may be nested too deep to be written.
+    if "\\u" in text or text.count("[") + text.count("{") > _DEEPEST:
+        try:
+            orjson.dumps(fields)
+        except TypeError as error:
+            return f"cannot be written again: {error}"
     return None
 
 
@@ -192,17 +144,21 @@ def _whole_numbers(text: str) -> list[int]:
     return found
 
 
+# ---- ids ---------------------------------------------------------------------------------------
+
+
 def _read_ids(file: TextIO, id_column: str) -> Iterator[Row]:
     for line, text in enumerate(file, 1):
         user_id = text.rstrip("\r\n")
         if user_id.strip() and not (line == 1 and user_id == id_column):
-            yield Row(line, {id_column: user_id}, user_id=user_id)
+            yield Row(line, {id_column: user_id}, user_id)
 
 
-_BY_SUFFIX: dict[str, _Reader] = {
+READERS: dict[str, Reader] = {
     ".csv": _read_csv,
     ".jsonl": _read_jsonl,
     ".ndjson": _read_jsonl,
     ".tsv": _read_tsv,
     ".txt": _read_ids,
 }
+"""What reads a file, by its suffix."""

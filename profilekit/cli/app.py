@@ -27,6 +27,7 @@ _STATUSES: dict[type[BaseException], int] = {
     ProfileKitError: 1,
     OSError: 1,
     KeyboardInterrupt: 130,
+    asyncio.CancelledError: 130,
     click.Abort: 130,
 }
 _PORT = click.IntRange(0, 65535)

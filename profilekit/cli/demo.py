@@ -2,22 +2,19 @@
 
 import asyncio
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import orjson
 from rich.console import Console
 
-from profilekit.bulk import Table, open_table
-from profilekit.cli.lists import enrich_into
-from profilekit.cli.show import Tally, summary, tracked
+from profilekit.bulk import Job, Report, run
+from profilekit.cli.show import Watched, summary, watched
 from profilekit.client import ProfileClient
 from profilekit.engine.retry import Retry
-from profilekit.outcome import Failed
 from profilekit.rate import Rate
-from profilekit.request import Request
 from profilekit.simulator import Simulator
 from profilekit.vendors import amplitude, userflux
 
@@ -26,6 +23,9 @@ __all__ = ["run_demo"]
 # 20 times Amplitude's usual quota, so that nobody has to watch for minutes.
 _QUOTA = Rate(200, per=1)
 _READ_BACK = 20
+_Done: TypeAlias = tuple[str, Report, float, Rate]
+"""What a job is called, what came of it, in how many seconds, within which quota."""
+
 _COUNTRIES = ("Australia", "Portugal", "Japan", "Kenya", "Canada")
 
 
@@ -52,11 +52,11 @@ async def run_demo(users: int, directory: Path) -> int:
         )
         # Setting the same values twice is the same as once, so a write may be repeated after a 500.
         async with ProfileClient(*simulator.accounts(), retry=Retry(repeat_writes=True)) as client:
-            tallies = await _enrich_from_both(client, open_table(people), directory)
-            tallies.append(await _write_back(client, directory))
+            done = await _run(client, _reads(people, directory))
+            done += await _run(client, {"updates": _write_back(directory)})
             confirmed = await _read_back(client, directory)
         seen = simulator.stats()
-    console.print(summary("What came of it", tallies))
+    console.print(summary("What came of it", done))
     for vendor, stats in seen.items():
         console.print(
             f"{vendor} saw {stats.requests} requests, at most {stats.most_in_window} in any second,"
@@ -65,7 +65,7 @@ async def run_demo(users: int, directory: Path) -> int:
     console.print(
         f"The first {len(confirmed)} updated users were read back: {sum(confirmed)} show the update"
     )
-    for name in ("users.csv", "amplitude.jsonl", "userflux.jsonl"):
+    for name in ("users.csv", "amplitude.jsonl", "userflux.jsonl", "updates.jsonl"):
         console.print(f"  {directory / name}", soft_wrap=True)
     return 0 if all(confirmed) else 1
 
@@ -79,61 +79,60 @@ def _write_users(path: Path, users: int) -> None:
         )
 
 
-def _ask_amplitude(user_id: str) -> Request[Any]:
-    return amplitude.GetProfile(
-        user_id,
-        get_amp_props=True,
-        get_cohort_ids=True,
-        get_computations=True,
-        get_recs=True,
-        get_propensity=True,
-    )
-
-
-async def _enrich_from_both(client: ProfileClient, table: Table, directory: Path) -> list[Tally]:
-    asks: dict[str, Callable[[str], Request[Any]]] = {
-        "amplitude": _ask_amplitude,
-        "userflux": userflux.GetProfile,
+def _reads(people: Path, directory: Path) -> dict[str, Job]:
+    everything = ("get_amp_props", "get_cohort_ids", "get_computations", "get_recs", "get_propensity")
+    return {
+        "amplitude": Job(
+            source=people,
+            request=amplitude.GetProfile,
+            parameters=dict.fromkeys(everything, True),
+            output=directory / "amplitude.jsonl",
+        ),
+        "userflux": Job(source=people, request=userflux.GetProfile, output=directory / "userflux.jsonl"),
     }
-    tallies = [Tally(name, table.rows, _QUOTA) for name in asks]
-    with tracked(*tallies) as show:
-        async with asyncio.TaskGroup() as group:
-            for tally in tallies:
-                path = directory / f"{tally.name}.jsonl"
-                job = enrich_into(path, client, table, asks[tally.name], tally=tally, show=show)
-                group.create_task(job)
-    return tallies
 
 
-def _updates(directory: Path) -> Iterator[userflux.UpdateProfile]:
+async def _run(client: ProfileClient, jobs: dict[str, Job]) -> list[_Done]:
+    """Run jobs at the same time."""
+    watches = {
+        name: Watched(name, job.request.endpoint.vendor.name, _QUOTA, client) for name, job in jobs.items()
+    }
+
+    async def one(name: str) -> _Done:
+        report = await run(jobs[name], client, progress=watches[name].progress)
+        return name, report, watches[name].seconds, _QUOTA
+
+    async with watched(*watches.values()):
+        return list(await asyncio.gather(*map(one, jobs)))
+
+
+def _updates(directory: Path) -> Iterator[dict[str, Any]]:
     """Yield what Amplitude knows and UserFlux should: the cohorts, and the odds of leaving."""
     with (directory / "amplitude.jsonl").open("rb") as file:
         for line in file:
             row = orjson.loads(line)
             if profile := row["profile"]:
-                properties = {
+                yield {
+                    "user_id": row["user_id"],
                     "amplitude_cohorts": profile.get("cohort_ids", []),
                     "churn_propensity": profile.get("propensity"),
                 }
-                yield userflux.UpdateProfile(row["user_id"], properties=properties)
 
 
-async def _write_back(client: ProfileClient, directory: Path) -> Tally:
-    tally = Tally("updates", sum(1 for _ in _updates(directory)), _QUOTA)
-    before = client.stats().vendors["userflux"].sent
-    with tracked(tally) as show:
-        async for outcome in client.stream(_updates(directory)):
-            tally.count(outcome.error if isinstance(outcome, Failed) else None)
-            show(tally)
-    tally.finish(client.stats().vendors["userflux"].sent - before)
-    return tally
+def _write_back(directory: Path) -> Job:
+    return Job(
+        source=_updates(directory),
+        request=userflux.UpdateProfile,
+        rest="properties",
+        output=directory / "updates.jsonl",
+    )
 
 
 async def _read_back(client: ProfileClient, directory: Path) -> list[bool]:
     """Say for the first updated users whether UserFlux now shows the update."""
     confirmed = []
     for update in islice(_updates(directory), _READ_BACK):
-        profile = await client.send(userflux.GetProfile(update.user_id or ""))
-        shown = profile.properties or {}
-        confirmed.append(all(shown.get(name) == value for name, value in (update.properties or {}).items()))
+        profile = await client.send(userflux.GetProfile(update["user_id"]))
+        shown = {"user_id": update["user_id"], **(profile.properties or {})}
+        confirmed.append(all(value is None or value == shown.get(name) for name, value in update.items()))
     return confirmed

@@ -1,27 +1,68 @@
-"""``profilekit enrich``: a list of users from a file into a file."""
+"""``profilekit enrich`` and ``profilekit update INPUT``: lists of users from files, into files."""
 
 import asyncio
-import shutil
-import sys
-import tempfile
+import signal
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, aclosing, contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
-from profilekit.bulk import Table, open_sink, open_table
-from profilekit.bulk import enrich as enrich_rows
+from profilekit.bulk import Job, Report, look_ahead, run
 from profilekit.cli.asking import account_of, asked
 from profilekit.cli.options import given, read_rate, request_options
-from profilekit.cli.show import Tally, Track, stderr, summary, tracked
+from profilekit.cli.show import Watched, duration, stderr, summary, watched
 from profilekit.client import ProfileClient
+from profilekit.engine.retry import Retry
 from profilekit.rate import Rate
-from profilekit.request import Request
+from profilekit.request import Account, Request
 from profilekit.vendors import amplitude, userflux
 
-__all__ = ["enrich", "enrich_into"]
+__all__ = ["enrich", "update_list"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_INTERRUPTED = 130
+_SOME_FAILED = 3
+
+_GETS: dict[str, type[Request[Any]]] = {"amplitude": amplitude.GetProfile, "userflux": userflux.GetProfile}
+
+
+def _pairs(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    """Read FIELD=COLUMN, any number of times."""
+    pairs = dict(text.partition("=")[::2] for text in texts)
+    if not all(name and column for name, column in pairs.items()):
+        raise click.BadParameter("it is not FIELD=COLUMN")
+    return {name.replace("-", "_"): column for name, column in pairs.items()}
+
+
+_SHARED = (
+    click.option("--id-column", default="user_id", show_default=True, help="The column that holds the id."),
+    click.option(
+        "--column",
+        "columns",
+        multiple=True,
+        callback=_pairs,
+        metavar="FIELD=COLUMN",
+        help="A parameter that each row gives, such as rec_id=rec. Can be given again.",
+    ),
+    click.option(
+        "--rate",
+        type=read_rate,
+        metavar="REQUESTS/SECONDS",
+        help="The quota, such as 600/60; the vendor's own if left out.",
+    ),
+    click.option("--dry-run", is_flag=True, help="Say how many requests it takes, and how long."),
+    click.option("--retry-failed", is_flag=True, help="Send again what failed in an earlier run."),
+    click.option("--fresh", is_flag=True, help="Begin anew, whatever an earlier run has left."),
+)
+
+
+def _shared(command: F) -> F:
+    for option in reversed(_SHARED):
+        command = option(command)
+    return command
 
 
 @click.command()
@@ -31,16 +72,17 @@ __all__ = ["enrich", "enrich_into"]
     "--output",
     required=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="A .jsonl or .csv file.",
+    help="A .jsonl, .csv or .parquet file.",
 )
 @click.option("--vendor", required=True, type=click.Choice(["amplitude", "userflux"]), help="Whom to ask.")
-@click.option("--id-column", default="user_id", show_default=True, help="The column that holds the user id.")
+@_shared
 @click.option("--prefix", default="", help="What the added columns, profile and error, begin with.")
 @click.option(
-    "--rate",
-    type=read_rate,
-    metavar="REQUESTS/SECONDS",
-    help="The quota, such as 600/60; the vendor's own if left out.",
+    "--property",
+    "properties",
+    multiple=True,
+    metavar="NAME",
+    help="A property to be a column, in place of the whole profile. Can be given again.",
 )
 @request_options(amplitude.GetProfile, skip={"user_id", "device_id"})
 def enrich(
@@ -49,77 +91,165 @@ def enrich(
     output: Path,
     vendor: str,
     id_column: str,
-    prefix: str,
+    columns: dict[str, str],
     rate: Rate | None,
+    dry_run: bool,
+    retry_failed: bool,
+    fresh: bool,
+    prefix: str,
+    properties: tuple[str, ...],
     **parameters: Any,
 ) -> int:
     """Add profiles to a list of users.
 
-    INPUT is a CSV or JSONL file, a file of one id a line, or - for standard input. The output has one
-    row for each of the input, with the profile, or with the error. An id that comes again is fetched
-    once. The options from --get-recs on are for Amplitude.
+    INPUT is a file (CSV, TSV, JSONL, Parquet, one id a line; .gz and .zst as they are), or - for
+    standard input. The output has one row for each of the input, with the profile, or with the error.
+    An id that comes again is fetched once. The options from --get-recs on are for Amplitude.
 
-    Exit status: 0 when every row has its profile, 3 when some have an error, 2 when the command, the
-    input or the configuration cannot be used; then nothing is sent.
+    However it ends, the same command carries on: what is done is kept in OUTPUT.journal.
+
+    Exit status: 0 when every row has its profile, 3 when some have an error, 130 when it was
+    interrupted, 2 when the command, the input or the configuration cannot be used; then nothing is sent.
     """
-    account = account_of(vendor, rate)
-    ask = _asker(vendor, parameters)
-    # A key that may not read is an error of the command, and not of every row.
-    account.headers(ask("anybody").endpoint)
-    with _as_file(source) as path:
-        table = open_table(path, id_column)
-        tally = Tally(vendor, table.rows, account.rate)
-
-        async def work() -> None:
-            async with ProfileClient(account) as client:
-                with tracked(tally) as show:
-                    await enrich_into(output, client, table, ask, tally=tally, show=show, prefix=prefix)
-
-        asyncio.run(work())
-    stderr().print(summary(f"{table.rows} rows in {output}", [tally]))
-    # As the exit status: some rows came out with an error.
-    return 3 if tally.failed else 0
+    job = Job(
+        source=source,
+        request=_GETS[vendor],
+        output=output,
+        id_column=id_column,
+        columns=columns,
+        parameters=_parameters(vendor, parameters),
+        properties=properties,
+        prefix=prefix,
+    )
+    return _work(job, account_of(vendor, rate), dry_run=dry_run, retry_failed=retry_failed, fresh=fresh)
 
 
-async def enrich_into(
-    output: Path,
-    client: ProfileClient,
-    table: Table,
-    ask: Callable[[str], Request[Any]],
+@click.command("update")
+@click.argument("source", metavar="INPUT")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A .jsonl, .csv or .parquet file for the rows with what became of each.",
+)
+@click.option("--vendor", required=True, type=click.Choice(["userflux"]), help="Where to.")
+@_shared
+def update_list(
     *,
-    tally: Tally,
-    show: Track,
-    prefix: str = "",
-) -> None:
-    """Enrich a table into a file, and count and show it on the way."""
-    before = client.stats().vendors[tally.name].sent
-    with open_sink(output, table.columns, prefix=prefix) as write:
-        async with aclosing(enrich_rows(client, table, ask)) as rows:
-            async for row in rows:
-                write(row)
-                tally.count(row.error)
-                show(tally)
-    tally.finish(client.stats().vendors[tally.name].sent - before)
+    source: str,
+    output: Path | None,
+    vendor: str,
+    id_column: str,
+    columns: dict[str, str],
+    rate: Rate | None,
+    dry_run: bool,
+    retry_failed: bool,
+    fresh: bool,
+) -> int:
+    """Set properties of a list of users.
+
+    INPUT is a file (CSV, TSV, JSONL, Parquet; .gz and .zst as they are), or - for standard input.
+    Every column but the id's is a property. In a CSV a column of numbers is sent as numbers, one of
+    true and false as such, any other as text; empty cells are left out. Rows of one user are sent in
+    their order.
+
+    However it ends, the same command carries on: what is done is kept in OUTPUT.journal, or
+    INPUT.journal. What was under way is sent again.
+    """
+    job = Job(
+        source=source,
+        request=userflux.UpdateProfile,
+        output=output,
+        id_column=id_column,
+        columns=columns,
+        rest="properties",
+    )
+    return _work(job, account_of(vendor, rate), dry_run=dry_run, retry_failed=retry_failed, fresh=fresh)
 
 
-def _asker(vendor: str, parameters: dict[str, Any]) -> Callable[[str], Request[Any]]:
-    if vendor == "userflux":
-        if given(parameters):
-            raise click.UsageError(f"--{next(iter(given(parameters))).replace('_', '-')} is for Amplitude")
-        return userflux.GetProfile
-    named = asked(parameters)
-    return lambda user_id: amplitude.GetProfile(user_id, **named)
+def _parameters(vendor: str, parameters: dict[str, Any]) -> dict[str, Any]:
+    if vendor == "amplitude":
+        return asked(parameters)
+    if given(parameters):
+        raise click.UsageError(f"--{next(iter(given(parameters))).replace('_', '-')} is for Amplitude")
+    return {}
+
+
+def _work(job: Job, account: Account, *, dry_run: bool, retry_failed: bool, fresh: bool) -> int:
+    """Run a job, or look ahead, and return the exit status."""
+    # A key that may not is an error of the command, and not of every row.
+    account.headers(job.request.endpoint)
+    if dry_run:
+        return asyncio.run(_dry_run(job, account.rate, retry_failed=retry_failed, fresh=fresh))
+    return asyncio.run(_run(job, account, retry_failed=retry_failed, fresh=fresh))
+
+
+async def _dry_run(job: Job, rate: Rate, *, retry_failed: bool, fresh: bool) -> int:
+    ahead = await look_ahead(job, retry_failed=retry_failed, fresh=fresh)
+    earlier = f", {ahead.done} done before ({ahead.failed} of them failed)" if ahead.done else ""
+    click.echo(
+        f"{ahead.rows} rows, {ahead.bad} of them bad: {ahead.requests} requests of {job.title}{earlier}; "
+        f"at {rate.requests} in {rate.per:g} s that takes {duration(ahead.requests / rate.per_second)}"
+    )
+    if job.output is not None:
+        click.echo(f"{ahead.rows} rows would be in {job.output}")
+    return 0
+
+
+async def _run(job: Job, account: Account, *, retry_failed: bool, fresh: bool) -> int:
+    # Setting the same values twice is the same as once.
+    async with ProfileClient(account, retry=Retry(repeat_writes=True)) as client:
+        watch = Watched(account.vendor.name, account.vendor.name, account.rate, client)
+        try:
+            with _interruptible() as stop:
+                async with watched(watch):
+                    report = await run(
+                        job,
+                        client,
+                        retry_failed=retry_failed,
+                        fresh=fresh,
+                        progress=watch.progress,
+                        stop=stop,
+                    )
+        except BaseException:
+            if job.journal.exists():
+                click.echo(f"What is done is kept in {job.journal}: the same command carries on.", err=True)
+            raise
+    where = f"{report.rows} rows in {job.output}" if job.output else f"{report.rows} rows"
+    title = where if report.is_complete else "Interrupted"
+    stderr().print(summary(title, [(watch.name, report, watch.seconds, account.rate)]))
+    return _status(report, job)
+
+
+def _status(report: Report, job: Job) -> int:
+    if not report.is_complete:
+        click.echo(f"What is done is kept in {job.journal}: the same command carries on.", err=True)
+        return _INTERRUPTED
+    if report.journal is not None:
+        click.echo(f"The failures are kept in {report.journal}: --retry-failed sends them again.", err=True)
+    return _SOME_FAILED if report.failed else 0
 
 
 @contextmanager
-def _as_file(source: str) -> Iterator[Path]:
-    """Return the path of a file that can be read again: standard input and pipes are copied."""
-    path = Path(source)
-    if source != "-" and (path.is_file() or path.is_dir() or not path.exists()):
-        yield path
-        return
-    with ExitStack() as stack:
-        copy = stack.enter_context(tempfile.NamedTemporaryFile(prefix="profilekit-"))
-        shutil.copyfileobj(sys.stdin.buffer if source == "-" else stack.enter_context(path.open("rb")), copy)
-        copy.flush()
-        yield Path(copy.name)
+def _interruptible() -> Iterator[asyncio.Event]:
+    """Let Ctrl-C once finish what is under way, and twice end it now."""
+    loop, task, stop = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
+
+    def interrupt() -> None:
+        if not stop.is_set():
+            click.echo("\nFinishing what is under way; Ctrl-C again ends it now.", err=True)
+            stop.set()
+        elif task is not None:
+            task.cancel()
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    # Windows has no such thing; there Ctrl-C ends it at once.
+    with suppress(NotImplementedError):
+        for each in signals:
+            loop.add_signal_handler(each, interrupt)
+    try:
+        yield stop
+    finally:
+        with suppress(NotImplementedError):
+            for each in signals:
+                loop.remove_signal_handler(each)

@@ -1,4 +1,4 @@
-"""``profilekit get`` and ``profilekit update``: one profile at a time."""
+"""``profilekit get`` and ``profilekit update``: one profile at a time, or the door to lists."""
 
 import asyncio
 from typing import Any
@@ -7,6 +7,7 @@ import click
 import msgspec
 
 from profilekit.cli.asking import account_of, asked
+from profilekit.cli.lists import update_list
 from profilekit.cli.options import json_value, request_options
 from profilekit.client import ProfileClient
 from profilekit.request import Request
@@ -38,9 +39,28 @@ def get_userflux(user_id: str) -> None:
     _print(_send(userflux.GetProfile(user_id)))
 
 
-@click.group()
+class _OneOrList(click.Group):
+    """Takes what is the name of no vendor for a list of users."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command, and its arguments."""
+        if args and args[0] in self.commands:
+            return super().resolve_command(ctx, args)
+        return "INPUT", update_list, args
+
+
+@click.group(
+    cls=_OneOrList,
+    context_settings={"ignore_unknown_options": True},
+    subcommand_metavar="userflux USER_ID [KEY=VALUE]... | INPUT --vendor userflux [OPTIONS]",
+)
 def update() -> None:
-    """Update one profile."""
+    """Update one profile, or those of a list of users.
+
+    `profilekit update INPUT --help` says more of lists.
+    """
 
 
 @update.command("userflux")

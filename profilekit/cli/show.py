@@ -1,21 +1,27 @@
 """What a person sees while a list is worked on, and after."""
 
+import asyncio
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+from rich.progress import Progress as Bars
 from rich.table import Table
 
+from profilekit.bulk import Progress, Report
+from profilekit.client import ProfileClient
 from profilekit.rate import Rate
 
-__all__ = ["Tally", "stderr", "summary", "tracked"]
+__all__ = ["Watched", "duration", "stderr", "summary", "watched"]
 
+_EVERY = 0.2
 _LINES = 10
+
+# Before that, what was reached says little of what will be.
+_SETTLED = 10.0
 
 
 def stderr() -> Console:
@@ -23,107 +29,121 @@ def stderr() -> Console:
     return Console(stderr=True, highlight=False)
 
 
-class Tally:
-    """Counts what came of a list.
+class Watched:
+    """A job that is watched.
 
     Attributes:
-        name: What the list is.
-        quota: The quota that it was sent within.
-        succeeded: How many came out well.
-        failed: How many did not, by the name of the error.
-        requests: Requests sent for it, retries included, once it is over.
-        seconds: How long it took, once it is over.
+        name: What the job is called.
+        progress: How far it has come.
+        quota: The quota that it is sent within.
     """
 
-    def __init__(self, name: str, total: int, quota: Rate) -> None:
+    def __init__(self, name: str, vendor: str, quota: Rate, client: ProfileClient) -> None:
         """Start the clock."""
-        self.name, self.total, self.quota = name, total, quota
-        self.succeeded = 0
-        self.failed: Counter[str] = Counter()
-        self.requests = 0
-        self.seconds = 0.0
+        self.name, self.quota, self.progress = name, quota, Progress()
+        self._vendor, self._client = vendor, client
         self._began = time.perf_counter()
+        self._began_with = 0
+        self._phase = self.progress.phase
 
     @property
-    def done(self) -> int:
-        """How many are through."""
-        return self.succeeded + self.failed.total()
+    def seconds(self) -> float:
+        """How long it has taken."""
+        return time.perf_counter() - self._began
 
-    def count(self, error: Exception | None) -> None:
-        """Count one."""
-        if error is None:
-            self.succeeded += 1
-        else:
-            self.failed[type(error).__name__] += 1
-
-    def finish(self, requests: int) -> None:
-        """Stop the clock."""
-        self.requests = requests
-        self.seconds = time.perf_counter() - self._began
-
-    @property
-    def rate(self) -> float:
-        """Requests a second, retries included."""
-        return self.requests / self.seconds if self.seconds else 0.0
+    def note(self) -> str:
+        """Say how fast it goes, what failed, and when it will be over."""
+        if self.progress.phase != "sending":
+            return self.progress.phase
+        if self._phase != "sending":
+            self._phase, self._began_with = "sending", self.progress.done
+        stats = self._client.stats().vendors[self._vendor]
+        quota = self.quota.per_second * stats.share
+        failed = ", ".join(f"{count} {name}" for name, count in self.progress.failed.most_common(3))
+        reached = (self.progress.done - self._began_with) / max(self.seconds, 0.1)
+        speed = min(quota, reached) if self.seconds > _SETTLED and reached else quota
+        left = (self.progress.total - self.progress.done) / speed
+        down = "the vendor is down, " if stats.breaker == "open" else ""
+        return f"{down}{reached:.0f}/s of {quota:g}/s, {failed or 'none failed'}, {duration(left)} left"
 
 
-class Track(Protocol):
-    """Shows that a tally has changed."""
+def duration(seconds: float) -> str:
+    """Say how long something takes: ``0:12``, ``1:05:00``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
-    def __call__(self, tally: Tally) -> None:
-        """Show it."""
+
+@asynccontextmanager
+async def watched(*jobs: Watched) -> AsyncIterator[None]:
+    """Show progress: bars on a terminal, plain lines elsewhere."""
+    console = stderr()
+    with _bars(console, jobs) if console.is_terminal else _lines(jobs) as show:
+        showing = asyncio.create_task(_show(show))
+        try:
+            yield
+        finally:
+            showing.cancel()
+            await asyncio.wait([showing])
+            show()
+
+
+async def _show(show: Callable[[], None]) -> None:
+    while True:
+        show()
+        await asyncio.sleep(_EVERY)
 
 
 @contextmanager
-def tracked(*tallies: Tally) -> Iterator[Track]:
-    """Show progress: bars on a terminal, plain lines elsewhere."""
-    console = stderr()
-    if not console.is_terminal:
-        yield _plain_line
-        return
+def _bars(console: Console, jobs: tuple[Watched, ...]) -> Iterator[Callable[[], None]]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console) as progress:
-        bars = {id(tally): progress.add_task(tally.name, total=tally.total, note="") for tally in tallies}
+    with Bars(*columns, console=console) as bars:
+        tasks = [bars.add_task(job.name, total=None, note="") for job in jobs]
 
-        def move(tally: Tally) -> None:
-            _move(progress, bars[id(tally)], tally)
+        def show() -> None:
+            for job, task in zip(jobs, tasks, strict=True):
+                total = job.progress.total or None
+                bars.update(task, completed=job.progress.done, total=total, note=job.note())
 
-        yield move
-
-
-def _move(progress: Progress, bar: TaskID, tally: Tally) -> None:
-    speed = progress.tasks[bar].speed or 0.0
-    note = f"{speed:.0f}/s of {tally.quota.per_second:g}/s, {tally.failed.total()} failed"
-    progress.update(bar, completed=tally.done, note=note)
+        yield show
 
 
-def _plain_line(tally: Tally) -> None:
-    step = max(1, tally.total // _LINES)
-    if tally.done % step == 0 or tally.done == tally.total:
-        sys.stderr.write(f"{tally.name}: {tally.done} of {tally.total}, {tally.failed.total()} failed\n")
+@contextmanager
+def _lines(jobs: tuple[Watched, ...]) -> Iterator[Callable[[], None]]:
+    shown = dict.fromkeys(jobs, 0)
+
+    def show() -> None:
+        for job in jobs:
+            done, total = job.progress.done, job.progress.total
+            tenth = done * _LINES // total if total else 0
+            if tenth > shown[job]:
+                shown[job] = tenth
+                sys.stderr.write(f"{job.name}: {done} of {total}, {job.progress.failed.total()} failed\n")
+
+    yield show
 
 
-def summary(title: str, tallies: list[Tally]) -> Table:
-    """Return a table of what came of lists."""
+def summary(title: str, done: list[tuple[str, Report, float, Rate]]) -> Table:
+    """Return a table of what came of jobs: the name of each, its report, seconds, and quota."""
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("step")
     for heading in ("profiles", "failed", "seconds", "rate of quota"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("failures", min_width=26, overflow="fold")
-    for tally in tallies:
+    for name, report, seconds, quota in done:
+        failures = sorted(report.failed.items(), key=lambda item: -item[1])
         table.add_row(
-            tally.name,
-            str(tally.succeeded),
-            str(tally.failed.total()),
-            f"{tally.seconds:.1f}",
+            name,
+            str(report.succeeded),
+            str(sum(report.failed.values())),
+            f"{seconds:.1f}",
             # Within a moment there is no rate to speak of.
-            f"{tally.rate:.0f} of {tally.quota.per_second:g}/s" if tally.seconds >= 1 else "-",
-            "\n".join(f"{count} {name}" for name, count in tally.failed.most_common()),
+            f"{report.sent / seconds:.0f} of {quota.per_second:g}/s" if seconds >= 1 else "-",
+            "\n".join(f"{count} {kind}" for kind, count in failures),
         )
     return table

@@ -1,6 +1,5 @@
 """The command line, against a simulator on a real socket."""
 
-import errno
 import io
 import json
 import os
@@ -12,9 +11,9 @@ import types
 import urllib.request
 
 import pytest
+from stub import Stub
 
-from profilekit import amplitude, userflux
-from profilekit.bulk import sink
+from profilekit import ProfileClient, amplitude, userflux
 from profilekit.cli import profiles, show
 from profilekit.rate import Rate
 
@@ -206,18 +205,6 @@ def test_a_write_only_key_is_an_error_of_the_command(cli, simulated, monkeypatch
     assert not (tmp_path / "out.csv").exists()
 
 
-def test_a_full_disk_is_no_traceback(cli, simulated, tmp_path, monkeypatch):
-    def full(_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(sink.os, "fsync", full)
-    (tmp_path / "in.txt").write_text("u1\n")
-    status, _, err = cli("enrich", tmp_path / "in.txt", "-o", tmp_path / "out.csv", "--vendor", "userflux")
-    assert status == 1
-    assert err.splitlines()[-1] == "profilekit: input or output: No space left on device"
-    assert list(tmp_path.iterdir()) == [tmp_path / "in.txt"]
-
-
 def test_several_values_may_be_given_as_the_vendor_writes_them(cli, simulated):
     _, out, _ = cli("get", "amplitude", "u", "--get-recs", "--rec-id", "r1,r2", "--rec-id", "r3")
     assert [rec["rec_id"] for rec in json.loads(out)["recommendations"]] == ["r1", "r2", "r3"]
@@ -293,7 +280,7 @@ def test_enrich_a_csv_into_jsonl(cli, simulated, tmp_path):
     assert all(row["profile"]["recommendations"] and row["profile"]["amp_props"] for row in rows)
     assert "cohort_ids" not in rows[0]["profile"]
     assert simulated.stats()["amplitude"].requests == 2
-    assert "amplitude: 3 of 3, 0 failed" in err
+    assert "amplitude: 2 of 2, 0 failed" in err
     assert "3 rows in" in err
 
 
@@ -351,19 +338,29 @@ def test_enrich_refuses_a_list_without_the_column_before_anything_is_sent(cli, s
     assert simulated.stats()["amplitude"].requests == 0
 
 
-def test_a_terminal_gets_bars(monkeypatch):
+async def test_a_terminal_gets_bars(monkeypatch):
     from rich.console import Console
 
     screen = io.StringIO()
     monkeypatch.setattr(show, "stderr", lambda: Console(file=screen, force_terminal=True, width=120))
-    tally = show.Tally("amplitude", 3, Rate(10, per=1))
-    with show.tracked(tally) as track:
-        for error in (None, ValueError("x"), None):
-            tally.count(error)
-            track(tally)
+    async with ProfileClient(amplitude.Account(secret_key="k"), transport=Stub()) as client:
+        watch = show.Watched("a list", "amplitude", Rate(10, per=1), client)
+        async with show.watched(watch):
+            watch.progress.begin(1, 3)
+            watch.note()
+            watch.progress.done = 3
+            watch.progress.failed["AuthError"] += 1
     assert "3/3" in screen.getvalue()
-    assert "1 failed" in screen.getvalue()
-    assert "of 10/s" in screen.getvalue()
+    assert "of 10/s, 1 AuthError, 0:00 left" in screen.getvalue()
+
+
+def test_durations_are_told_as_people_do():
+    assert [show.duration(seconds) for seconds in (0, 59.6, 3600, 100_000)] == [
+        "0:00",
+        "1:00",
+        "1:00:00",
+        "27:46:40",
+    ]
 
 
 # ---- demo and simulate, as processes -----------------------------------------------------------

@@ -1,0 +1,183 @@
+"""A job as a value: which list, what to ask of each row, where the answers go."""
+
+from collections.abc import Callable, Hashable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import msgspec
+
+from profilekit.bulk.kinds import Kind, cell_of_kind
+from profilekit.bulk.rows import Row
+from profilekit.bulk.sink import check_output
+from profilekit.bulk.source import Source
+from profilekit.errors import ConfigError
+from profilekit.request import Request, title
+
+__all__ = ["Ask", "Job", "asker"]
+
+Ask: TypeAlias = Callable[[Row], Request[Any]]
+"""Makes the request of a row; raises ConfigError where there is none to make."""
+
+# Stands for any id where a request is only made to see whether it can be.
+_ANYBODY = "anybody"
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """A list of users to be read or written, row by row.
+
+    Args:
+        source: A file (CSV, TSV, JSONL, Parquet, one id a line; ``.gz`` and ``.zst`` as they are), ``-``
+            for standard input, or rows: mappings, or just ids, from any iterable, async ones too.
+        request: The class of the requests, such as ``amplitude.GetProfile``.
+        output: The file for the rows with their profiles or errors: ``.jsonl``, ``.csv``, ``.parquet``.
+            Reads need one. What is done is kept beside it, in a file of its name with ``.journal``.
+        id_column: The column that holds the id.
+        id_field: The field of the request that takes it; its first id unless told otherwise.
+        parameters: Other fields of every request.
+        columns: Fields that each row gives, by the name of its column: ``{"rec_id": "rec"}``. Empty cells
+            leave them out.
+        rest: The field that takes every other column, as an object: ``properties`` of a
+            ``userflux.UpdateProfile``. Empty cells are left out.
+        into: A Struct of the caller's own to decode profiles into; in Parquet, each of its fields is a
+            column of its type.
+        properties: Properties of profiles to be columns of their own, in place of the whole profile.
+        prefix: What the added columns (``profile`` and ``error``, or the properties) begin with.
+
+    Raises:
+        ConfigError: When one of them cannot be used, or no such request can be made.
+    """
+
+    source: Source
+    request: type[Request[Any]]
+    output: Path | None = None
+    id_column: str = "user_id"
+    id_field: str | None = None
+    parameters: Mapping[str, Any] = {}
+    columns: Mapping[str, str] = {}
+    rest: str | None = None
+    into: Any = None
+    properties: tuple[str, ...] = ()
+    prefix: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work."""
+        if not (isinstance(self.request, type) and issubclass(self.request, Request)):
+            raise ConfigError("Job: request must be a class of requests, such as amplitude.GetProfile")
+        fields = self.request.__struct_fields__
+        for name in (self.id_name, *self.parameters, *self.columns, *([self.rest] if self.rest else [])):
+            if name not in fields:
+                raise ConfigError(f"Job: {self.title} has no {name!r}; it has {', '.join(fields)}")
+        twice = {self.id_name, *self.parameters} & {*self.columns} | {self.id_name} & {*self.parameters}
+        if twice:
+            raise ConfigError(f"Job: {min(twice)} is given twice")
+        if self.into is not None and self.properties:
+            raise ConfigError("Job: give into or properties, not both")
+        if self.output is not None:
+            check_output(Path(self.output))
+        elif self.is_read:
+            raise ConfigError("Job: reading profiles needs an output")
+        elif not isinstance(self.source, str | Path) or self.source == "-":
+            raise ConfigError("Job: give an output, or a file to read: the journal is kept beside it")
+        _ = self.sample
+
+    @property
+    def id_name(self) -> str:
+        """The field of the request that takes the id."""
+        endpoint = self.request.endpoint
+        return self.id_field or (endpoint.ids or endpoint.path_fields or self.request.__struct_fields__)[0]
+
+    @property
+    def is_read(self) -> bool:
+        """Whether it reads profiles; else it writes them."""
+        return self.request.endpoint.is_read
+
+    @property
+    def title(self) -> str:
+        """The requests, as messages name them."""
+        return f"{self.request.endpoint.vendor.name}.{self.request.__name__}"
+
+    @property
+    def sample(self) -> Request[Any]:
+        """A request such as the job makes.
+
+        Raises:
+            ConfigError: When none can be made.
+        """
+        return self.request(**{self.id_name: _ANYBODY, **self.parameters})
+
+    @property
+    def journal(self) -> Path:
+        """Where what is done is kept."""
+        beside = Path(self.output) if self.output is not None else Path(str(self.source))
+        return beside.with_name(f"{beside.name}.journal")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What must be the same for a journal to be carried on with."""
+        return {
+            "request": title(self.sample),
+            "parameters": {name: repr(value) for name, value in self.parameters.items()},
+            "columns": dict(self.columns),
+            "id column": self.id_column,
+            "id field": self.id_name,
+            "rest": self.rest,
+            "into": None if self.into is None else repr(self.into),
+            "properties": list(self.properties),
+        }
+
+    def key(self, row: Row) -> Hashable:
+        """Return what a row asks for: rows of which it is the same need one request."""
+        if not self.columns:
+            return row.user_id
+        return row.user_id, *(str(row.fields.get(column)) for column in self.columns.values())
+
+
+def asker(job: Job, kinds: Mapping[str, Kind], *, texts: bool) -> Ask:
+    """Return what makes the request of a row.
+
+    Args:
+        job: The job.
+        kinds: Of what kind each column of the list is.
+        texts: Whether cells come as text, and ``kinds`` says what they mean.
+    """
+    make, id_name, fixed = job.request, job.id_name, dict(job.parameters)
+    if not job.columns and job.rest is None:
+        return lambda row: make(**{id_name: row.user_id, **fixed})
+    types = {field.name: field.type for field in msgspec.structs.fields(make)}
+    known = {job.id_column, *job.columns.values()}
+
+    def ask(row: Row) -> Request[Any]:
+        given = dict(fixed)
+        for name, column in job.columns.items():
+            cell = row.fields.get(column)
+            if cell is not None and cell != "":
+                given[name] = _as_field(cell, types[name], f"{column!r}")
+        if job.rest is not None:
+            given[job.rest] = _others(row, known, kinds, texts=texts)
+        return make(**{id_name: row.user_id, **given})
+
+    return ask
+
+
+def _as_field(cell: object, kind: Any, where: str) -> Any:
+    """Return a cell as a field's type has it: 3 out of "3", several values out of "a,b"."""
+    if not isinstance(cell, str):
+        return cell
+    several = tuple(part.strip() for part in cell.split(","))
+    for read in (several, cell) if len(several) > 1 else (cell, several):
+        try:
+            return msgspec.convert(read, kind, strict=False)
+        except msgspec.ValidationError as error:
+            said = str(error)
+    raise ConfigError(f"the cell under {where} cannot be used: {said}")
+
+
+def _others(row: Row, known: set[str], kinds: Mapping[str, Kind], *, texts: bool) -> dict[str, Any]:
+    others = {
+        name: cell_of_kind(cell, kinds[name]) if texts else cell
+        for name, cell in row.fields.items()
+        if name not in known and cell is not None and cell != ""
+    }
+    if not others:
+        raise ConfigError("the row sets nothing")
+    return others

@@ -1,0 +1,239 @@
+"""What became of the rows of a job, on disk as soon as it is known, so that a job can be carried on.
+
+The journal is a file of lines that is only ever appended to: a line about the job, then one for each
+answer. Each line carries a checksum, so that what a crash left of the last ones is told from what is whole.
+"""
+
+import os
+import zlib
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import orjson
+
+from profilekit.errors import ConfigError
+
+__all__ = ["Journal", "Was", "is_at_end"]
+
+_VERSION = 1
+_VALUE, _ERROR = b"=", b"!"
+_END = b"end"
+
+_CHECKSUM = len(b"01234567 ")
+_READ_AHEAD = 256 * 1024
+
+# A row's offset is kept one higher, as 0 stands for none.
+_NONE = 0
+
+Was = tuple[bytes | None, bytes | None]
+"""The value, or else the error, as JSON."""
+
+
+class Journal:
+    """What became of rows, by their number.
+
+    Attributes:
+        path: The file.
+        done: How many rows have come to a value or an error.
+    """
+
+    def __init__(self, path: Path, rows: int) -> None:
+        """Take where it is, and how many rows there can be; ``begin`` or ``resume`` opens it."""
+        self.path = path
+        self.done = 0
+        self._offsets = array("Q", bytes(8 * rows))
+        # Which error, by its place in a list, from 1.
+        self._error_of = bytearray(rows)
+        self._errors: list[str] = []
+        self._size = 0
+        self._file = -1
+        self._lines: list[bytes] = []
+
+    def __enter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close the file."""
+        if self._file >= 0:
+            os.close(self._file)
+
+    def begin(self, job: dict[str, Any]) -> None:
+        """Start an empty journal of a job, in place of what there is of an earlier one.
+
+        Raises:
+            ConfigError: When the file that is there is no journal.
+            OSError: When it cannot be written.
+        """
+        if self.path.exists():
+            with self.path.open("rb") as file:
+                self._refuse_foreign(file.readline())
+        # It gets its name when its first line is whole.
+        part = self.path.with_name(f"{self.path.name}.part")
+        self._file = _opened(part, os.O_TRUNC)
+        self._append(orjson.dumps({"journal": _VERSION, **job}))
+        try:
+            self.sync()
+            part.replace(self.path)
+        except OSError:
+            part.unlink()
+            raise
+
+    def look(self, job: dict[str, Any]) -> None:
+        """Read the journal of the same job, without touching it.
+
+        Raises:
+            ConfigError: When it is of another job, or no journal.
+            OSError: When it cannot be read.
+        """
+        with self.path.open("rb") as file:
+            self._refuse_other(self._refuse_foreign(file.readline()), job)
+            self._size = file.tell()
+            for line in file:
+                payload = _payload(line)
+                if payload is None:
+                    # What a crash left half written; all before it is whole.
+                    break
+                if payload != _END:
+                    row, _, rest = payload.partition(b" ")
+                    self._note(int(row), self._size, rest[:1], rest[1:])
+                self._size += len(line)
+
+    def resume(self, job: dict[str, Any]) -> None:
+        """Carry on with the journal of the same job.
+
+        Raises:
+            ConfigError: When it is of another job, or no journal.
+            OSError: When it cannot be read or written.
+        """
+        self.look(job)
+        self._file = _opened(self.path, 0)
+        os.ftruncate(self._file, self._size)
+
+    def _refuse_foreign(self, first: bytes) -> dict[str, Any]:
+        """Return what the first line says, where it is that of a journal."""
+        header = _payload(first)
+        found = orjson.loads(header) if header is not None and header.startswith(b"{") else {}
+        if found.get("journal") != _VERSION:
+            raise ConfigError(f"{self.path} is no journal that this version knows: move it out of the way")
+        return dict(found)
+
+    def _refuse_other(self, found: dict[str, Any], job: dict[str, Any]) -> None:
+        other = ", ".join(name for name, value in job.items() if found.get(name) != value)
+        if other:
+            raise ConfigError(
+                f"{self.path} is of a job that is not at its end, and was another ({other}): "
+                "carry on with that one, or begin anew with --fresh"
+            )
+
+    # ---- while the job runs --------------------------------------------------------------------
+
+    def add(self, row: int, value: bytes | None, error: bytes | None) -> None:
+        """Note what became of a row: a value or an error, as JSON. ``flush`` writes it."""
+        mark, payload = (_ERROR, error) if error is not None else (_VALUE, value or b"")
+        self._note(row, self._size, mark, payload)
+        self._append(b"%d %b%b" % (row, mark, payload))
+
+    def _append(self, payload: bytes) -> None:
+        line = b"%08x %b\n" % (zlib.crc32(payload), payload)
+        self._lines.append(line)
+        self._size += len(line)
+
+    def flush(self) -> None:
+        """Write what was added. From then on it survives the end of the process.
+
+        Raises:
+            OSError: When it cannot be written.
+        """
+        left = memoryview(b"".join(self._lines))
+        self._lines.clear()
+        while left:
+            left = left[os.write(self._file, left) :]
+
+    def _note(self, row: int, offset: int, mark: bytes, payload: bytes) -> None:
+        if self._offsets[row] == _NONE:
+            self.done += 1
+        self._offsets[row] = offset + 1
+        self._error_of[row] = 0 if mark == _VALUE else 1 + self._index(orjson.loads(payload)["type"])
+
+    def _index(self, error: str) -> int:
+        if error not in self._errors:
+            self._errors.append(error)
+        return self._errors.index(error)
+
+    def end(self) -> None:
+        """Note that the job came to its end.
+
+        Raises:
+            OSError: When it cannot be written.
+        """
+        self._append(_END)
+        self.sync()
+
+    def sync(self) -> None:
+        """Write what was added, and wait until all of it would survive a loss of power."""
+        self.flush()
+        self.fsync()
+
+    def fsync(self) -> None:
+        """Wait until what was written would survive a loss of power. From any thread."""
+        os.fsync(self._file)
+
+    # ---- what it knows -------------------------------------------------------------------------
+
+    def has(self, row: int) -> bool:
+        """Say whether a row has come to something."""
+        return self._offsets[row] != _NONE
+
+    def failed(self, row: int) -> bool:
+        """Say whether a row has come to an error."""
+        return bool(self._error_of[row])
+
+    def failures(self) -> Counter[str]:
+        """Count the rows that failed, by the class of the error."""
+        counts = Counter({index: self._error_of.count(index + 1) for index in range(len(self._errors))})
+        return +Counter({self._errors[index]: count for index, count in counts.items()})
+
+    @contextmanager
+    def reader(self) -> Iterator[Callable[[int], Was]]:
+        """Return a function that tells what became of a row; quickest for one row after the other."""
+        with self.path.open("rb", buffering=_READ_AHEAD) as file:
+
+            def read(row: int) -> Was:
+                file.seek(self._offsets[row] - 1)
+                # All of it has been checked, or was written by this very run.
+                _, _, rest = file.readline()[_CHECKSUM:-1].partition(b" ")
+                return (rest[1:], None) if rest[:1] == _VALUE else (None, rest[1:])
+
+            yield read
+
+    def numbers(self) -> Iterator[int]:
+        """Yield the rows that have come to something."""
+        return (row for row, offset in enumerate(self._offsets) if offset != _NONE)
+
+
+def is_at_end(path: Path) -> bool:
+    """Say whether the job of a journal came to its end: then there is nothing to carry on with."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - len(_END) - _CHECKSUM - 1))
+        return _payload(file.read()) == _END
+
+
+def _opened(path: Path, flags: int) -> int:
+    # Profiles are nobody else's business.
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | flags, 0o600)
+
+
+def _payload(line: bytes) -> bytes | None:
+    """Return what a line holds, or None for one that is not whole."""
+    checksum, payload = line[:_CHECKSUM], line[_CHECKSUM:-1]
+    whole = line.endswith(b"\n") and checksum == b"%08x " % zlib.crc32(payload)
+    return payload if whole else None

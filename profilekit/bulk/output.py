@@ -1,0 +1,111 @@
+"""The output of a job: the rows of its list, in their order, each with what became of it."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import orjson
+
+from profilekit.bulk import parquet
+from profilekit.bulk.job import Job
+from profilekit.bulk.journal import Journal
+from profilekit.bulk.kinds import Kinds
+from profilekit.bulk.sink import Layout, form_of, open_sink
+from profilekit.bulk.source import Rows
+from profilekit.bulk.survey import Survey, numbered
+from profilekit.errors import ConfigError
+
+__all__ = ["layout_of", "write_out"]
+
+
+def layout_of(job: Job, survey: Survey) -> Layout:
+    """Return the columns of a job's output.
+
+    Raises:
+        ConfigError: When an added column has the name of one of the input.
+    """
+    parts = _parts(job)
+    layout = Layout(
+        columns=survey.columns,
+        value=job.prefix + "profile" if job.is_read and not parts else None,
+        parts=parts,
+        error=job.prefix + "error",
+        expand=orjson.loads if job.into is None else _expander(job.into),
+    )
+    taken = sorted({*layout.added} & {*survey.columns})
+    if taken:
+        raise ConfigError(f"the input already has a column {taken[0]!r}: give the new ones a prefix")
+    return layout
+
+
+def _parts(job: Job) -> dict[str, str]:
+    """Return which parts of a profile are columns of their own, and what those are called."""
+    names: tuple[str, ...] = job.properties
+    if job.output is not None and form_of(Path(job.output)) == "parquet" and _is_struct(job.into):
+        names = tuple(field.encode_name for field in msgspec.structs.fields(job.into))
+    return {name: job.prefix + name for name in names}
+
+
+def _is_struct(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _expander(kind: Any) -> Callable[[bytes], Mapping[str, Any]]:
+    """Return what takes the JSON of a Struct apart, with datetimes as such."""
+    decode = msgspec.json.Decoder(kind).decode
+    return lambda value: msgspec.to_builtins(decode(value), builtin_types=(datetime,))
+
+
+def write_out(job: Job, rows: Rows, survey: Survey, journal: Journal, layout: Layout) -> Counter[str]:
+    """Write the output, and count the rows that failed, by the class of the error.
+
+    Raises:
+        ConfigError: When the list has changed since it was surveyed.
+        OSError: When the output cannot be written.
+    """
+    if job.output is None:
+        return journal.failures()
+    output = Path(job.output)
+    if form_of(output) == "parquet":
+        layout = msgspec.structs.replace(layout, types=_types(job, rows, survey, journal, layout))
+    failed: Counter[str] = Counter()
+    with journal.reader() as read, open_sink(output, layout) as write:
+        for number, row in numbered(rows, survey, job.key if job.is_read else None):
+            value, error = read(number)
+            write(row.fields, value, error)
+            if error is not None:
+                failed[orjson.loads(error)["type"]] += 1
+    return failed
+
+
+def _types(job: Job, rows: Rows, survey: Survey, journal: Journal, layout: Layout) -> dict[str, Any]:
+    """Return the Arrow types of all columns: as they came, as a Struct says, or as they look."""
+    text = parquet.type_of_kind("text")
+    if rows.schema is not None:
+        types = dict(zip(rows.schema.names, rows.schema.types, strict=True))
+    elif rows.is_text:
+        types = dict.fromkeys(survey.columns, text)
+    else:
+        types = {name: parquet.type_of_kind(kind) for name, kind in survey.kinds.items()}
+    if job.into is not None:
+        fields = {field.encode_name: field.type for field in msgspec.structs.fields(job.into)}
+        added = {name: parquet.type_of(fields[name]) for name in layout.parts}
+    else:
+        added = _types_of_properties(journal, layout)
+    types.update({layout.parts[name]: kind for name, kind in added.items()})
+    return types | {name: text for name in layout.added if name not in types}
+
+
+def _types_of_properties(journal: Journal, layout: Layout) -> dict[str, Any]:
+    if not layout.parts:
+        return {}
+    kinds = Kinds(texts=False)
+    with journal.reader() as read:
+        for number in journal.numbers():
+            value, _ = read(number)
+            if value is not None:
+                kinds.see(orjson.loads(value))
+    return {name: parquet.type_of_kind(kind) for name, kind in kinds.of(layout.parts).items()}

@@ -1,0 +1,159 @@
+"""Parquet in and out, through pyarrow, which is an extra."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import msgspec
+import orjson
+
+from profilekit.bulk.kinds import Kind
+from profilekit.bulk.rows import Row, no_column, user_id_of
+from profilekit.errors import ConfigError
+
+__all__ = ["Cells", "is_parquet", "read", "schema_of", "type_of", "type_of_kind", "writer"]
+
+_MAGIC = b"PAR1"
+_BATCH = 4096
+
+Cells = Callable[[Sequence[Any]], None]
+"""Writes one row of cells."""
+
+
+def is_parquet(path: Path) -> bool:
+    """Say whether a file is one, by its first bytes or, where it is empty, its name."""
+    with path.open("rb") as file:
+        return file.read(4) == _MAGIC or path.suffix.lower() == ".parquet"
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow as arrow  # noqa: ICN001, PLC0415 - an extra
+        import pyarrow.parquet  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError:
+        raise ConfigError("Parquet needs an extra: pip install 'profilekit[parquet]'") from None
+    return arrow
+
+
+def _file(path: Path) -> Any:
+    pyarrow = _pyarrow()
+    try:
+        return pyarrow.parquet.ParquetFile(path)
+    except pyarrow.ArrowException as error:
+        raise ConfigError(f"{path} is not Parquet: {error}") from None
+
+
+# ---- in ----------------------------------------------------------------------------------------
+
+
+def schema_of(path: Path, id_column: str) -> Any:
+    """Return the schema of a file.
+
+    Raises:
+        ConfigError: When it is broken, or has no such column.
+    """
+    with _file(path) as file:
+        schema = file.schema_arrow
+    if id_column not in schema.names:
+        raise no_column(id_column, schema.names)
+    return schema
+
+
+def read(path: Path, id_column: str) -> Iterator[Row]:
+    """Read the rows of a file, a batch at a time."""
+    pyarrow = _pyarrow()
+    line = 0
+    with _file(path) as file:
+        try:
+            for batch in file.iter_batches(batch_size=_BATCH, use_threads=False):
+                for fields in batch.to_pylist():
+                    line += 1
+                    user_id = user_id_of(fields[id_column])
+                    problem = f"row {line} has no {id_column!r} that is text or a whole number"
+                    yield Row(line, fields, user_id, None if user_id is not None else problem)
+        except pyarrow.ArrowException as error:
+            raise ConfigError(f"{path} cannot be read after row {line}: {error}") from None
+
+
+# ---- out ---------------------------------------------------------------------------------------
+
+
+def type_of_kind(kind: Kind) -> Any:
+    """Return the Arrow type of a kind of column."""
+    arrow = _pyarrow()
+    types = {"bool": arrow.bool_(), "int": arrow.int64(), "float": arrow.float64()}
+    return types.get(kind, arrow.string())
+
+
+def type_of(kind: Any) -> Any:
+    """Return the Arrow type of a Python type; JSON text for what Arrow has none for."""
+    return _type_of(msgspec.inspect.type_info(kind))
+
+
+def _type_of(info: Any) -> Any:
+    arrow, known = _pyarrow(), msgspec.inspect
+    if isinstance(info, known.UnionType):
+        some = [_type_of(each) for each in info.types if not isinstance(each, known.NoneType)]
+        return some[0] if len(some) == 1 else arrow.string()
+    if isinstance(info, known.DateTimeType):
+        return arrow.timestamp("us", tz="UTC")
+    if isinstance(info, known.ListType | known.VarTupleType | known.SetType | known.FrozenSetType):
+        return arrow.list_(_type_of(info.item_type))
+    if isinstance(info, known.StructType):
+        return arrow.struct([(field.encode_name, _type_of(field.type)) for field in info.fields])
+    kinds: dict[Any, Kind] = {known.BoolType: "bool", known.IntType: "int", known.FloatType: "float"}
+    return type_of_kind(kinds.get(type(info), "text"))
+
+
+@contextmanager
+def writer(file: IO[bytes], types: Mapping[str, Any]) -> Iterator[Cells]:
+    """Write a file of rows, a batch at a time; it is complete when the block ends.
+
+    Args:
+        file: Where to.
+        types: The columns and their Arrow types.
+    """
+    arrow = _pyarrow()
+    schema = arrow.schema(list(types.items()))
+    texts = [place for place, kind in enumerate(schema.types) if arrow.types.is_string(kind)]
+    columns: list[list[Any]] = [[] for _ in types]
+    out = arrow.parquet.ParquetWriter(file, schema, compression="zstd")
+
+    def write(cells: Sequence[Any]) -> None:
+        for column, cell in zip(columns, cells, strict=True):
+            column.append(cell)
+        if len(columns[0]) >= _BATCH:
+            flush()
+
+    def flush() -> None:
+        for place in texts:
+            columns[place] = [_text(cell) for cell in columns[place]]
+        arrays = [_array(column, kind) for column, kind in zip(columns, schema.types, strict=True)]
+        out.write_batch(arrow.record_batch(arrays, schema=schema))
+        for column in columns:
+            column.clear()
+
+    try:
+        yield write
+        flush()
+    except BaseException:
+        # Else pyarrow would do it later, to a file that is closed.
+        with suppress(OSError):
+            out.close()
+        raise
+    out.close()
+
+
+def _array(column: list[Any], kind: Any) -> Any:
+    arrow = _pyarrow()
+    try:
+        return arrow.array(column, type=kind)
+    except (arrow.ArrowException, OverflowError, TypeError) as error:
+        raise ConfigError(f"a value does not fit a column of {kind}: {error}") from None
+
+
+def _text(cell: Any) -> str | None:
+    if cell is None or isinstance(cell, str):
+        return cell
+    return cell.decode() if isinstance(cell, bytes) else orjson.dumps(cell, default=str).decode()

@@ -1,0 +1,202 @@
+"""The requests of a job through a client, and each answer into the journal."""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Any, TypeAlias
+
+import msgspec
+import orjson
+
+from profilekit.bulk.job import Job
+from profilekit.bulk.journal import Journal
+from profilekit.client import ProfileClient
+from profilekit.errors import AuthError, ConfigError, ProfileKitError, StatusError, VendorUnavailableError
+from profilekit.outcome import Failed, Outcome
+from profilekit.request import Request
+
+__all__ = ["Item", "Progress", "Sending"]
+
+# Writes that wait for one to the same user; more of them, and no more rows are read.
+_MOST_WAITING = 1000
+
+# How often what is written is made safe from a loss of power, in seconds.
+_SYNC_EVERY = 1.0
+
+Item: TypeAlias = tuple[int, str, Request[Any] | ConfigError]
+"""The number of a row, whom it is about, and its request, or why there is none."""
+
+
+class Progress:
+    """How far a job has come; it changes while the job runs.
+
+    Attributes:
+        phase: ``reading``, ``sending`` or ``writing``.
+        total: Requests to be made; 0 until the list was read.
+        done: Requests that have come to something, in earlier runs, too.
+        failed: Those of this run that failed, by the class of the error.
+    """
+
+    def __init__(self) -> None:
+        """Start with nothing."""
+        self.phase = "reading"
+        self.total = self.done = 0
+        self.failed: Counter[str] = Counter()
+
+    def begin(self, done: int, total: int) -> None:
+        """Note that requests are sent from now on."""
+        self.phase, self.done, self.total = "sending", done, total
+
+
+class Sending:
+    """Sends what is left of a job."""
+
+    def __init__(
+        self, job: Job, client: ProfileClient, journal: Journal, progress: Progress, stop: asyncio.Event
+    ) -> None:
+        """Take what sends, what takes the answers, what is told of each, and what ends it."""
+        self._client, self._journal = client, journal
+        self._into, self._in_order = job.into, not job.is_read
+        self._encode = _picked(job.properties) if job.properties else msgspec.json.encode
+        self._progress, self._stop = progress, stop
+        self._todo: Iterator[Item] = iter(())
+        self._next: deque[Item] = deque()
+        self._under_way: dict[int, Item] = {}
+        # By user: what waits for the write to that user that is under way.
+        self._waiting: dict[str, deque[Item]] = {}
+        self._held: float | None = None
+        self._is_left = True
+        self._refused: AuthError | OSError | None = None
+        self._loop = asyncio.get_running_loop()
+        self._flush_at: asyncio.Handle | None = None
+
+    async def run(self, todo: Iterator[Item]) -> bool:
+        """Send until nothing is left, or it is stopped; say whether nothing is left.
+
+        Args:
+            todo: The rows that have no answer yet, in their order.
+
+        Raises:
+            AuthError: When the vendor refuses the key.
+            OSError: When the journal cannot be written.
+            ClientClosedError: When the client closes meanwhile.
+        """
+        self._todo = todo
+        syncing = asyncio.create_task(self._sync())
+        try:
+            while (self._is_left or self._next) and not self._halted:
+                await self._wait_out()
+                async with self._client.stream(self._requests(), into=self._into) as outcomes:
+                    async for outcome in outcomes:
+                        self._settle(outcome)
+        finally:
+            syncing.cancel()
+            await asyncio.wait([syncing])
+        self._journal.sync()
+        if self._refused is not None:
+            raise self._refused
+        return not (self._is_left or self._next)
+
+    @property
+    def _halted(self) -> bool:
+        return self._stop.is_set() or self._refused is not None
+
+    async def _wait_out(self) -> None:
+        """Wait while the vendor is down, which is no reason to fail."""
+        if self._held is not None:
+            held, self._held = self._held, None
+            with suppress(TimeoutError):
+                async with asyncio.timeout(held):
+                    await self._stop.wait()
+
+    async def _sync(self) -> None:
+        while True:
+            await asyncio.sleep(_SYNC_EVERY)
+            await asyncio.to_thread(self._journal.fsync)
+
+    def _requests(self) -> Iterator[Request[Any]]:
+        """Yield requests until there are none, or it is better to wait before the next."""
+        while not self._halted and self._held is None:
+            item = self._next.popleft() if self._next else self._pull()
+            if item is None:
+                return
+            if isinstance(item[2], ConfigError):
+                self._done(item, None, item[2])
+            else:
+                self._under_way[id(item[2])] = item
+                yield item[2]
+
+    def _pull(self) -> Item | None:
+        """Return the next row that need not wait for another."""
+        for item in self._todo:
+            if not self._in_order:
+                return item
+            ahead = self._waiting.get(item[1])
+            if ahead is None:
+                self._waiting[item[1]] = deque()
+                return item
+            ahead.append(item)
+            if len(ahead) >= _MOST_WAITING:
+                return None
+        self._is_left = False
+        return None
+
+    def _flush(self) -> None:
+        self._flush_at = None
+        try:
+            self._journal.flush()
+        except OSError as error:
+            self._refused = error
+
+    def _settle(self, outcome: Outcome[Any]) -> None:
+        item = self._under_way.pop(id(outcome.request))
+        if not isinstance(outcome, Failed):
+            self._done(item, self._encode(outcome.value), None)
+        elif isinstance(outcome.error, VendorUnavailableError) and not outcome.error.attempts:
+            # The client knew that the vendor is down, and sent nothing.
+            self._held = outcome.error.retry_after
+            self._next.append(item)
+        elif isinstance(outcome.error, AuthError):
+            # No other row would fare better.
+            self._refused = outcome.error
+        else:
+            self._done(item, None, outcome.error)
+
+    def _done(self, item: Item, value: bytes | None, error: ProfileKitError | None) -> None:
+        row, user_id, _ = item
+        self._journal.add(row, value, None if error is None else _record(error))
+        if self._flush_at is None:
+            # What comes at the same moment is written together.
+            self._flush_at = self._loop.call_soon(self._flush)
+        self._progress.done += 1
+        if error is not None:
+            self._progress.failed[type(error).__name__] += 1
+        if self._in_order:
+            waiting = self._waiting[user_id]
+            if waiting:
+                self._next.append(waiting.popleft())
+            else:
+                del self._waiting[user_id]
+
+
+def _record(error: ProfileKitError) -> bytes:
+    """Return an error as JSON: its class, what it says, the vendor's status."""
+    record: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
+    if isinstance(error, StatusError):
+        record["status"] = error.status
+    return orjson.dumps(record)
+
+
+def _picked(names: tuple[str, ...]) -> Callable[[Any], bytes]:
+    """Return what encodes some properties of a profile: its properties, computed ones, or fields."""
+
+    def encode(profile: Any) -> bytes:
+        known = [getattr(profile, name, None) or {} for name in ("properties", "computed_properties")]
+        picked = {}
+        for name in names:
+            holder = next((each for each in known if name in each), None)
+            picked[name] = getattr(profile, name, None) if holder is None else holder[name]
+        return msgspec.json.encode(picked)
+
+    return encode

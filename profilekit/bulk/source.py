@@ -1,0 +1,215 @@
+"""Where rows come from: files of every kind, standard input, whatever can be iterated over."""
+
+import asyncio
+import gzip
+import io
+import shutil
+import sys
+import tempfile
+import zlib
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import IO, Any, BinaryIO, TypeAlias
+
+import orjson
+
+from profilekit.bulk import parquet
+from profilekit.bulk.rows import READERS, Reader, Row, reader_of_text
+from profilekit.errors import ConfigError
+
+__all__ = ["Rows", "Source", "opened"]
+
+Source: TypeAlias = "str | Path | Iterable[Mapping[str, Any] | str] | AsyncIterable[Mapping[str, Any] | str]"
+"""A file's path, ``-`` for standard input, or rows: mappings, or just ids."""
+
+_GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_CHUNK = 128 * 1024
+_COMPRESSED = {".gz", ".zst"}
+
+
+class Rows:
+    """The rows of a file, which can be read any number of times.
+
+    Attributes:
+        path: The file.
+        id_column: Which column holds the user id.
+        schema: The columns with their types, where the file has such (Parquet); else None.
+    """
+
+    def __init__(self, path: Path, id_column: str) -> None:
+        """Find out what the file is.
+
+        Args:
+            path: ``.csv``, ``.tsv``, ``.jsonl`` or ``.ndjson``, ``.parquet``, ``.txt`` for one id a line,
+                perhaps under the column's name; each perhaps compressed (``.gz``, ``.zst``). Where the
+                name says nothing, the first line does.
+            id_column: Which column, or member, holds the user id.
+
+        Raises:
+            ConfigError: When it cannot be read.
+        """
+        self.path, self.id_column = path, id_column
+        self.schema = None
+        self._reader: Reader | None = None
+        with _readable(path):
+            if parquet.is_parquet(path):
+                self.schema = parquet.schema_of(path, id_column)
+            else:
+                self._reader = self._reader_by_name() or self._reader_by_look()
+
+    @property
+    def is_text(self) -> bool:
+        """Whether all values are text, and only what they say tells of what kind they are."""
+        return self._reader is not None and self._reader is not READERS[".jsonl"]
+
+    def __iter__(self) -> Iterator[Row]:
+        """Read the rows from the start."""
+        with _readable(self.path):
+            if self._reader is None:
+                yield from parquet.read(self.path, self.id_column)
+                return
+            with _text(self.path) as file:
+                yield from self._reader(file, self.id_column)
+
+    def _reader_by_name(self) -> Reader | None:
+        suffixes = [suffix.lower() for suffix in self.path.suffixes if suffix.lower() not in _COMPRESSED]
+        return READERS.get(suffixes[-1]) if suffixes else None
+
+    def _reader_by_look(self) -> Reader:
+        with _text(self.path, errors="replace") as file:
+            first = next((line.strip() for line in file if line.strip()), "")
+        reader = reader_of_text(first, self.id_column)
+        if reader is None:
+            raise ConfigError(
+                f"cannot tell what {self.path} is: name it .csv, .tsv, .jsonl, .parquet, or .txt (ids)"
+            )
+        return reader
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Turn what may be wrong with a file into an error that says so."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8: {error.reason}") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ConfigError(f"{path} is not compressed as its first bytes say: {error}") from None
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from None
+
+
+@contextmanager
+def _text(path: Path, errors: str = "strict") -> Iterator[io.TextIOWrapper]:
+    with path.open("rb") as file:
+        start = file.read(4)
+        file.seek(0)
+        with io.TextIOWrapper(
+            _inflated(file, start), encoding="utf-8-sig", errors=errors, newline=""
+        ) as text:
+            yield text
+
+
+def _inflated(file: BinaryIO, start: bytes) -> IO[bytes]:
+    if start.startswith(_GZIP):
+        return io.BufferedReader(gzip.GzipFile(fileobj=file))
+    if start.startswith(_ZSTD):
+        return _zstd(file)
+    return file
+
+
+def _zstd(file: BinaryIO) -> IO[bytes]:
+    try:
+        import zstandard  # noqa: PLC0415 - an extra
+    except ModuleNotFoundError:
+        raise ConfigError("reading .zst files needs an extra: pip install 'profilekit[zstd]'") from None
+
+    class Inflated(io.RawIOBase):
+        """What a file holds, frame after frame; one that breaks off is an error here, too."""
+
+        def __init__(self) -> None:
+            self._frame = zstandard.ZstdDecompressor().decompressobj()
+            self._left = b""
+
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, into: Any) -> int:
+            while not self._left:
+                packed = self._frame.unused_data or file.read(_CHUNK)
+                if self._frame.eof:
+                    if not packed:
+                        return 0
+                    self._frame = zstandard.ZstdDecompressor().decompressobj()
+                elif not packed:
+                    raise EOFError("it breaks off")
+                try:
+                    self._left = self._frame.decompress(packed)
+                except zstandard.ZstdError as error:
+                    raise EOFError(str(error)) from None
+            size = min(len(into), len(self._left))
+            into[:size], self._left = self._left[:size], self._left[size:]
+            return size
+
+    return io.BufferedReader(Inflated(), _CHUNK)
+
+
+# ---- what is no file ---------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def opened(source: Source, id_column: str) -> AsyncIterator[Rows]:
+    """Open a source of rows. What can be read only once is copied into a file that goes with the block.
+
+    Raises:
+        ConfigError: When it cannot be read, or a row cannot be written as JSON.
+    """
+    if isinstance(source, str | Path):
+        path = Path(source)
+        if source != "-" and not _is_pipe(path):
+            yield Rows(path, id_column)
+            return
+    with tempfile.NamedTemporaryFile(prefix="profilekit-", suffix=_suffix(source)) as copy:
+        await _copy(source, copy, id_column)
+        copy.flush()
+        yield Rows(Path(copy.name), id_column)
+
+
+def _suffix(source: Source) -> str:
+    """Return the suffix of a copy: a pipe's own, none for standard input, and rows become JSONL."""
+    if isinstance(source, str | Path):
+        return "".join(Path(source).suffixes)
+    return ".jsonl"
+
+
+async def _copy(source: Source, copy: IO[bytes], id_column: str) -> None:
+    if source == "-":
+        await asyncio.to_thread(shutil.copyfileobj, sys.stdin.buffer, copy)
+    elif isinstance(source, str | Path):
+        await asyncio.to_thread(_drain, Path(source), copy)
+    elif isinstance(source, AsyncIterable):
+        async for row in source:
+            copy.write(_line(row, id_column))
+    elif isinstance(source, Iterable):
+        for row in source:
+            copy.write(_line(row, id_column))
+    else:
+        raise ConfigError(f"a source is a path or rows, got {type(source).__name__}")
+
+
+def _is_pipe(path: Path) -> bool:
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _drain(path: Path, copy: IO[bytes]) -> None:
+    with _readable(path), path.open("rb") as pipe:
+        shutil.copyfileobj(pipe, copy)
+
+
+def _line(row: Mapping[str, Any] | str, id_column: str) -> bytes:
+    fields = {id_column: row} if isinstance(row, str) else dict(row)
+    try:
+        return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
+    except TypeError as error:
+        raise ConfigError(f"a row cannot be written as JSON: {error}") from None

@@ -1,0 +1,195 @@
+"""A job from its list to its output, in steps that can be carried on with after any end."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from profilekit.bulk.job import Ask, Job, asker
+from profilekit.bulk.journal import Journal, is_at_end
+from profilekit.bulk.output import layout_of, write_out
+from profilekit.bulk.rows import Row
+from profilekit.bulk.sending import Item, Progress, Sending
+from profilekit.bulk.source import Rows, opened
+from profilekit.bulk.survey import Survey, look_over, numbered
+from profilekit.client import ProfileClient
+from profilekit.errors import ConfigError
+from profilekit.request import Request
+
+__all__ = ["Outlook", "Report", "look_ahead", "run"]
+
+
+class Outlook(msgspec.Struct, frozen=True):
+    """What running a job would do.
+
+    Attributes:
+        rows: Rows of the list.
+        bad: Rows of which no request can be made.
+        requests: Requests that would be sent, retries aside.
+        done: Requests that were answered in an earlier run.
+        failed: How many of those came to an error.
+    """
+
+    rows: int
+    bad: int
+    requests: int
+    done: int
+    failed: int
+
+
+class Report(msgspec.Struct, frozen=True):
+    """What came of a job.
+
+    Attributes:
+        rows: Rows of the list.
+        succeeded: Rows that came to a profile, or were written.
+        failed: Rows that did not, by the class of the error; a bad row is a ``ConfigError``.
+        sent: Requests sent in this run, retries included.
+        is_complete: Whether all rows are through; else the same job carries on where this run ended.
+        journal: What to carry on with, or with the failures to retry; None where nothing is left to do.
+    """
+
+    rows: int
+    succeeded: int
+    failed: dict[str, int]
+    sent: int
+    is_complete: bool
+    journal: Path | None
+
+
+async def look_ahead(job: Job, *, fresh: bool = False, retry_failed: bool = False) -> Outlook:
+    """Read the list of a job, and its journal, and say what running it would do.
+
+    Args:
+        job: The job.
+        fresh: As in ``run``.
+        retry_failed: As in ``run``.
+
+    Raises:
+        ConfigError: When the job could not be run.
+    """
+
+    def look(rows: Rows) -> Outlook:
+        survey = _survey(job, rows)
+        journal = Journal(job.journal, survey.rows)
+        if _carries_on(job, fresh=fresh, retry_failed=retry_failed):
+            journal.look(_identity(job, survey))
+        todo = _todo(job, rows, survey, journal, retry_failed=retry_failed)
+        requests = [isinstance(request, Request) for _, _, request in todo]
+        return Outlook(
+            rows=survey.rows,
+            bad=requests.count(False),
+            requests=requests.count(True),
+            done=journal.done,
+            failed=journal.failures().total(),
+        )
+
+    async with opened(job.source, job.id_column) as rows:
+        return await asyncio.to_thread(look, rows)
+
+
+async def run(
+    job: Job,
+    client: ProfileClient,
+    *,
+    fresh: bool = False,
+    retry_failed: bool = False,
+    progress: Progress | None = None,
+    stop: asyncio.Event | None = None,
+) -> Report:
+    """Run a job to its end, from where an earlier run of it ended.
+
+    Every answer is on disk as soon as it is there. However a run ends, the same job carries on: no row
+    is lost or doubled, and nobody is asked for twice but who was under way. While the vendor is down,
+    it waits. The output gets its name when it is complete.
+
+    Args:
+        job: The job.
+        client: What sends; it must have an account of the job's vendor.
+        fresh: Begin anew, whatever an earlier run has left.
+        retry_failed: Send again what failed in an earlier run.
+        progress: Is told how far it has come.
+        stop: When set, what is under way is finished, and the run ends incomplete.
+
+    Raises:
+        ConfigError: When the job cannot be run: nothing was sent then.
+        AuthError: When the vendor refuses the key. What is done is kept.
+        OSError: When the journal or the output cannot be written. What is done is kept.
+        ClientClosedError: When the client closes meanwhile. What is done is kept.
+    """
+    client.check(job.sample)
+    progress = progress or Progress()
+    before = _sent(job, client)
+    async with opened(job.source, job.id_column) as rows:
+        survey = await asyncio.to_thread(_survey, job, rows)
+        layout = layout_of(job, survey)
+        with Journal(job.journal, survey.rows) as journal:
+            if _carries_on(job, fresh=fresh, retry_failed=retry_failed):
+                await asyncio.to_thread(journal.resume, _identity(job, survey))
+            else:
+                journal.begin(_identity(job, survey))
+            progress.begin(journal.done, survey.rows - survey.again)
+            todo = _todo(job, rows, survey, journal, retry_failed=retry_failed)
+            sending = Sending(job, client, journal, progress, stop or asyncio.Event())
+            is_complete = await sending.run(todo)
+            failed = journal.failures()
+            if is_complete:
+                progress.phase = "writing"
+                failed = await asyncio.to_thread(write_out, job, rows, survey, journal, layout)
+                journal.end()
+            left = journal.path if not is_complete or journal.failures().keys() - {"ConfigError"} else None
+            through = survey.rows if is_complete else journal.done
+    if left is None:
+        journal.path.unlink()
+    return Report(
+        rows=survey.rows,
+        succeeded=through - failed.total(),
+        failed=dict(failed),
+        sent=_sent(job, client) - before,
+        is_complete=is_complete,
+        journal=left,
+    )
+
+
+def _sent(job: Job, client: ProfileClient) -> int:
+    return client.stats().vendors[job.request.endpoint.vendor.name].sent
+
+
+def _survey(job: Job, rows: Rows) -> Survey:
+    # Parquet has types already, and a text's only matter where its cells are sent.
+    untyped = rows.is_text if job.rest is not None else not rows.is_text and rows.schema is None
+    return look_over(rows, job.key if job.is_read else None, kinds=untyped)
+
+
+def _identity(job: Job, survey: Survey) -> dict[str, Any]:
+    return {"input": survey.digest, **job.options}
+
+
+def _carries_on(job: Job, *, fresh: bool, retry_failed: bool) -> bool:
+    """Say whether there is an earlier run to carry on with."""
+    if fresh and retry_failed:
+        raise ConfigError("a job begins anew or retries what failed, not both")
+    exists = job.journal.exists()
+    if retry_failed and not exists:
+        raise ConfigError(f"there are no failures to retry: no earlier run has left {job.journal}")
+    return exists and not fresh and (retry_failed or not is_at_end(job.journal))
+
+
+def _todo(job: Job, rows: Rows, survey: Survey, journal: Journal, *, retry_failed: bool) -> Iterator[Item]:
+    """Yield what has come to nothing yet, in the order of the rows."""
+    ask = asker(job, survey.kinds, texts=rows.is_text)
+    for place, (number, row) in enumerate(numbered(rows, survey, job.key if job.is_read else None)):
+        is_first = number == place
+        if is_first and (not journal.has(number) or (retry_failed and journal.failed(number))):
+            yield number, row.user_id or "", _request_of(row, ask)
+
+
+def _request_of(row: Row, ask: Ask) -> Request[Any] | ConfigError:
+    if row.user_id is None:
+        return ConfigError(row.problem or f"line {row.line} names no user")
+    try:
+        return ask(row)
+    except ConfigError as error:
+        return ConfigError(f"line {row.line}: {error}")

@@ -1,0 +1,650 @@
+"""Jobs from a list to an output, over a stub transport."""
+
+import asyncio
+import csv
+import json
+import os
+from collections import Counter
+from datetime import UTC, datetime
+
+import msgspec
+import orjson
+import pytest
+from stub import Stub, response
+
+from profilekit import Breaker, ProfileClient, Rate, Retry, amplitude, userflux
+from profilekit.bulk import Job, Outlook, look_ahead, run
+from profilekit.bulk.sink import Layout, open_sink
+from profilekit.errors import AuthError, ClientClosedError, ConfigError, ConnectionFailedError
+
+UNBOUND = Rate(1_000_000, per=1)
+ACCOUNTS = (
+    amplitude.Account(secret_key="key", rate=UNBOUND, max_in_flight=8),
+    userflux.Account(write_key="key", rate=UNBOUND, max_in_flight=8),
+)
+# As many as all accounts allow in flight; as many may be through but not taken yet.
+WINDOW = 16
+
+
+def user_of(request):
+    return request.target.partition("user_id=")[2].partition("&")[0]
+
+
+def answer(request):
+    user = user_of(request)
+    if user.startswith("lost"):
+        return response(404, b"not here, \xe2\x80\xa8 really")
+    return response(200, b'{"userData": {"user_id": "%s", "amp_props": {"n": 1, "x": null}}}' % user.encode())
+
+
+def written(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+async def done(job, stub=None, **options):
+    async with ProfileClient(*ACCOUNTS, transport=stub or Stub(answer), retry=Retry(attempts=1)) as client:
+        return await run(job, client, **options)
+
+
+def enrichment(source, output, **options):
+    return Job(source=source, request=amplitude.GetProfile, output=output, **options)
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+# ---- what comes out ----------------------------------------------------------------------------
+
+
+async def test_csv_to_jsonl(tmp_path):
+    source = written(tmp_path, "in.csv", "user_id,team\nu1,red\nlost,blue\nu2,\n")
+    report = await done(enrichment(source, tmp_path / "out.jsonl"))
+    rows = lines(tmp_path / "out.jsonl")
+    assert rows[0] == {
+        "user_id": "u1",
+        "team": "red",
+        "profile": {"user_id": "u1", "amp_props": {"n": 1, "x": None}},
+        "error": None,
+    }
+    assert (rows[1]["user_id"], rows[1]["team"], rows[1]["profile"]) == ("lost", "blue", None)
+    assert (rows[1]["error"]["type"], rows[1]["error"]["status"]) == ("ProfileNotFoundError", 404)
+    assert "404" in rows[1]["error"]["message"]
+    assert rows[2]["team"] == ""
+    assert (report.rows, report.succeeded, report.failed) == (3, 2, {"ProfileNotFoundError": 1})
+    assert (report.sent, report.is_complete) == (3, True)
+
+
+async def test_jsonl_to_csv(tmp_path):
+    content = '{"user_id": "u1", "tags": ["a"], "n": null}\n{"user_id": "lost", "extra": true}\n'
+    await done(enrichment(written(tmp_path, "in.jsonl", content), tmp_path / "out.csv"))
+    with (tmp_path / "out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["user_id", "tags", "n", "extra", "profile", "error"]
+    assert (rows[0]["tags"], rows[0]["n"], rows[0]["extra"]) == ('["a"]', "", "")
+    assert orjson.loads(rows[0]["profile"])["user_id"] == "u1"
+    assert rows[0]["error"] == ""
+    assert rows[1]["extra"] == "true"
+    assert rows[1]["profile"] == ""
+    assert rows[1]["error"].startswith("ProfileNotFoundError: amplitude.GetProfile: the vendor answered 404")
+
+
+async def test_rows_keep_their_order_and_ids_that_come_again_are_fetched_once(tmp_path):
+    order = [f"u{n % 7}" for n in range(100)] + ["lost"] * 3 + [f"v{n}" for n in range(100)] + ["u3"]
+    stub = Stub(answer)
+    await done(enrichment(order, tmp_path / "out.jsonl"), stub)
+    rows = lines(tmp_path / "out.jsonl")
+    assert [row["user_id"] for row in rows] == order
+    for row in rows:
+        if row["user_id"] == "lost":
+            assert row["error"]["type"] == "ProfileNotFoundError"
+        else:
+            assert row["profile"]["user_id"] == row["user_id"]
+    assert len(stub.requests) == 7 + 1 + 100
+
+
+async def test_bad_rows_and_bad_ids_are_in_the_output_with_their_line(tmp_path):
+    source = written(tmp_path, "in.csv", 'user_id,n\nu1,1\n,2\nu2\nnull,3\nu1,4\n" ",5\n')
+    stub = Stub(answer)
+    report = await done(enrichment(source, tmp_path / "out.jsonl"), stub)
+    errors = [row["error"] and row["error"]["message"] for row in lines(tmp_path / "out.jsonl")]
+    assert errors[0] is None
+    assert errors[1].startswith("line 3: ")
+    assert "blank" in errors[1]
+    assert "line 4 has 1 cells under 2 columns" in errors[2]
+    assert "line 5: amplitude.GetProfile: user_id is 'null': an id got lost" in errors[3]
+    assert errors[4] is None
+    assert "line 7: " in errors[5]
+    assert len(stub.requests) == 1
+    assert (report.succeeded, report.failed) == (2, {"ConfigError": 4})
+    # Nothing that could be sent has failed, so there is nothing to retry.
+    assert report.journal is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.csv", "out.jsonl"]
+
+
+async def test_odd_cells_are_one_cell_each(tmp_path):
+    cells = ["a\rb", "a\nb", 'a"b', "a,b", " a ", "é日", ""]
+    source = [{"user_id": f"u{number}", "cell": cell} for number, cell in enumerate(cells)]
+    stub = Stub(
+        lambda request: response(200, b'{"userData": {"user_id": "a\\"b,\\n", "amp_props": {"k": "x\\ny"}}}')
+    )
+    await done(enrichment(source, tmp_path / "out.csv"), stub)
+    with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, strict=True))
+    assert [row["cell"] for row in rows] == cells
+    assert {json.loads(row["profile"])["user_id"] for row in rows} == {'a"b,\n'}
+
+
+async def test_an_output_may_be_compressed(tmp_path):
+    import gzip
+
+    for name in ("out.jsonl.gz", "out.csv.gz"):
+        await done(enrichment(["u1", "u2"], tmp_path / name))
+        with gzip.open(tmp_path / name, "rt") as file:
+            assert "u2" in file.read()
+
+
+# ---- what is asked -----------------------------------------------------------------------------
+
+
+async def test_parameters_of_the_job_and_of_each_row_are_sent(tmp_path):
+    source = written(tmp_path, "in.csv", 'user_id,rec,many\nu1,r1,3\nu2,"r1,r2",\nu1,r2,x\nu1,r1,3\n')
+    job = enrichment(
+        source,
+        tmp_path / "out.jsonl",
+        parameters={"get_recs": True},
+        columns={"rec_id": "rec", "limit": "many"},
+    )
+    stub = Stub(answer)
+    await done(job, stub)
+    targets = sorted(request.target.partition("?")[2] for request in stub.requests)
+    assert targets == [
+        "user_id=u1&get_recs=true&rec_id=r1&limit=3",
+        "user_id=u2&get_recs=true&rec_id=r1,r2",
+    ]
+    errors = [row["error"] and row["error"]["message"] for row in lines(tmp_path / "out.jsonl")]
+    assert errors[2].startswith("line 4: the cell under 'many' cannot be used")
+    assert (errors[0], errors[1], errors[3]) == (None, None, None)
+
+
+async def test_the_id_may_be_another_field(tmp_path):
+    stub = Stub(answer)
+    await done(enrichment(["d1"], tmp_path / "out.jsonl", id_field="device_id"), stub)
+    assert stub.requests[0].target.endswith("?device_id=d1")
+
+
+async def test_named_properties_are_columns(tmp_path):
+    await done(enrichment(["u1", "lost"], tmp_path / "out.jsonl", properties=("n", "user_id"), prefix="p_"))
+    found, lost = lines(tmp_path / "out.jsonl")
+    assert found == {"user_id": "u1", "p_n": 1, "p_user_id": "u1", "p_error": None}
+    assert (lost["p_n"], lost["p_error"]["status"]) == (None, 404)
+
+
+async def test_a_struct_of_ones_own_is_what_comes_out(tmp_path):
+    class Props(msgspec.Struct):
+        amp_props: dict[str, int | None]
+
+    await done(enrichment(["u1"], tmp_path / "out.jsonl", into=Props))
+    assert lines(tmp_path / "out.jsonl")[0]["profile"] == {"amp_props": {"n": 1, "x": None}}
+
+
+# ---- updates -----------------------------------------------------------------------------------
+
+
+def update(source, **options):
+    return Job(source=source, request=userflux.UpdateProfile, rest="properties", **options)
+
+
+async def test_every_other_column_is_a_property_typed_from_the_file(tmp_path):
+    source = written(
+        tmp_path,
+        "in.csv",
+        "user_id,plan,visits,score,zip,active,half\nu1,pro,3,1.5,00123,true,\nu2,,4,2,99,FALSE,x\nu3,,,,,,\n",
+    )
+    stub = Stub(lambda request: response(204))
+    report = await done(update(source), stub)
+    assert sorted(
+        map(json.loads, (request.body for request in stub.requests)), key=lambda b: b["userId"]
+    ) == [
+        {
+            "userId": "u1",
+            "properties": {"plan": "pro", "visits": 3, "score": 1.5, "zip": "00123", "active": True},
+        },
+        {
+            "userId": "u2",
+            "properties": {"visits": 4, "score": 2.0, "zip": "99", "active": False, "half": "x"},
+        },
+    ]
+    assert (report.succeeded, report.failed) == (2, {"ConfigError": 1})
+    assert list(tmp_path.iterdir()) == [source]
+
+
+async def test_typed_rows_are_sent_as_they_are(tmp_path):
+    stub = Stub(lambda request: response(204))
+    rows = [{"user_id": "u1", "n": "007", "tags": ["a"], "none": None, "ext": 5}]
+    await done(update(rows, output=tmp_path / "out.jsonl", columns={"external_id": "ext"}), stub)
+    assert lines(tmp_path / "out.jsonl")[0]["error"]["message"].startswith("line 1: ")
+    rows[0]["ext"] = "e5"
+    await done(update(rows, output=tmp_path / "out.jsonl", columns={"external_id": "ext"}), stub)
+    assert json.loads(stub.requests[0].body) == {
+        "userId": "u1",
+        "properties": {"n": "007", "tags": ["a"]},
+        "externalId": "e5",
+    }
+    assert lines(tmp_path / "out.jsonl") == [{**rows[0], "error": None}]
+
+
+async def test_rows_of_one_user_are_sent_in_their_order_and_others_do_not_wait(tmp_path):
+    under_way = Counter()
+    arrived = {}
+
+    class Slow(Stub):
+        async def exchange(self, request, deadline, sent):
+            body = json.loads(request.body)
+            user = body["userId"]
+            under_way[user] += 1
+            assert under_way[user] == 1
+            arrived.setdefault(user, []).append(body["properties"]["n"])
+            # Some take long, so that whoever does not wait for them overtakes them.
+            for _ in range(20 if body["properties"]["n"] % 3 == 0 else 0):
+                await asyncio.sleep(0)
+            under_way[user] -= 1
+            sent()
+            return response(204)
+
+    rows = [{"user_id": f"u{n % 5 if n < 2000 else 1}", "n": n} for n in range(6000)]
+    report = await done(update(rows, output=tmp_path / "out.jsonl"), Slow())
+    assert report.succeeded == 6000
+    for user in range(5):
+        sent = arrived[f"u{user}"]
+        assert sent == sorted(sent)
+    assert sum(map(len, arrived.values())) == 6000
+
+
+# ---- how it ends, and goes on ------------------------------------------------------------------
+
+
+async def test_a_job_that_was_stopped_goes_on_where_it_was(tmp_path):
+    job = enrichment([f"u{n}" for n in range(100)] + ["lost"], tmp_path / "out.jsonl")
+    stop = asyncio.Event()
+    stub = Stub(lambda request: (stop.set() if user_of(request) == "u40" else None, answer(request))[1])
+    report = await done(job, stub, stop=stop)
+    first = len(stub.requests)
+    assert 41 <= first <= 41 + 2 * WINDOW
+    assert (report.is_complete, report.succeeded, report.journal) == (False, first, job.journal)
+    assert not (tmp_path / "out.jsonl").exists()
+    again = Stub(answer)
+    report = await done(job, again)
+    assert len(again.requests) == 101 - first
+    assert {user_of(request) for request in stub.requests + again.requests} == {
+        *(f"u{n}" for n in range(100)),
+        "lost",
+    }
+    assert (report.is_complete, report.succeeded, report.sent) == (True, 100, 101 - first)
+    assert [row["user_id"] for row in lines(tmp_path / "out.jsonl")] == list(job.source)
+
+
+async def test_failures_are_retried_when_that_is_asked_for(tmp_path):
+    job = enrichment(["u1", "lost1", "u2", "lost2", "lost1"], tmp_path / "out.jsonl")
+    report = await done(job)
+    assert report.journal == job.journal
+    assert report.failed == {"ProfileNotFoundError": 3}
+    stub = Stub(lambda request: response(200, b'{"userData": {"user_id": "found"}}'))
+    report = await done(job, stub, retry_failed=True)
+    assert sorted(map(user_of, stub.requests)) == ["lost1", "lost2"]
+    assert (report.succeeded, report.failed, report.journal) == (5, {}, None)
+    assert [row["profile"]["user_id"] for row in lines(tmp_path / "out.jsonl")] == [
+        "u1",
+        "found",
+        "u2",
+        "found",
+        "found",
+    ]
+    assert not job.journal.exists()
+    with pytest.raises(ConfigError, match="no failures to retry"):
+        await done(job, retry_failed=True)
+
+
+async def test_a_job_that_came_to_its_end_is_run_anew(tmp_path):
+    job = enrichment(["u1", "lost"], tmp_path / "out.jsonl")
+    await done(job)
+    stub = Stub(answer)
+    await done(enrichment(["u1", "lost", "u3"], tmp_path / "out.jsonl"), stub)
+    assert len(stub.requests) == 3
+
+
+async def test_a_journal_of_another_input_or_other_options_is_refused(tmp_path):
+    stop = asyncio.Event()
+    stop.set()
+    output = tmp_path / "out.jsonl"
+    await done(enrichment(["u1"], output), stop=stop)
+    stub = Stub(answer)
+    for other, difference in (
+        (enrichment(["u2"], output), "input"),
+        (enrichment(["u1"], output, parameters={"get_recs": True}), "parameters"),
+        (enrichment(["u1"], output, properties=("n",)), "properties"),
+        (Job(source=["u1"], request=userflux.GetProfile, output=output), "request"),
+    ):
+        with pytest.raises(ConfigError, match=f"was another \\({difference}\\): .* --fresh"):
+            async with ProfileClient(ACCOUNTS[0], userflux.Account(read_key="key"), transport=stub) as client:
+                await run(other, client)
+    assert stub.requests == []
+    report = await done(enrichment(["u2"], output), stub, fresh=True)
+    assert report.succeeded == 1
+
+
+async def test_a_vendor_that_is_down_is_waited_for(tmp_path):
+    down = True
+    probes = 0
+
+    def failing(request):
+        nonlocal down, probes
+        if down:
+            probes += 1
+            down = probes < 25
+            return response(503)
+        return answer(request)
+
+    breaker = Breaker(failures=5, probe_every=0.01)
+    async with ProfileClient(
+        *ACCOUNTS, transport=Stub(failing), breaker=breaker, retry=Retry(attempts=1)
+    ) as client:
+        report = await run(enrichment([f"u{n}" for n in range(200)], tmp_path / "out.jsonl"), client)
+    assert report.succeeded == 200 - probes
+    assert report.failed == {"VendorUnavailableError": 25}
+    assert client.stats().fenced > 0
+
+
+async def test_a_key_that_is_refused_ends_the_job_and_loses_nothing(tmp_path):
+    job = enrichment([f"u{n}" for n in range(100)], tmp_path / "out.jsonl")
+    stub = Stub(lambda request: response(401) if user_of(request) == "u50" else answer(request))
+    with pytest.raises(AuthError):
+        await done(job, stub)
+    assert len(stub.requests) <= 51 + 2 * WINDOW
+    again = Stub(answer)
+    report = await done(job, again)
+    assert report.succeeded == 100
+    assert len(stub.requests) + len(again.requests) == 101
+
+
+async def test_a_client_that_closes_meanwhile_ends_the_job_and_loses_nothing(tmp_path):
+    job = enrichment([f"u{n}" for n in range(100)], tmp_path / "out.jsonl")
+
+    class Closing(Stub):
+        async def exchange(self, request, deadline, sent):
+            if len(self.requests) == 30:
+                self.closing = asyncio.get_running_loop().create_task(self.client.close())
+                await asyncio.sleep(0)
+            return await super().exchange(request, deadline, sent)
+
+    stub = Closing(answer)
+    async with ProfileClient(*ACCOUNTS, transport=stub) as stub.client:
+        with pytest.raises(ClientClosedError):
+            await run(job, stub.client)
+    await stub.closing
+    report = await done(job)
+    assert report.succeeded == 100
+
+
+async def test_a_disk_that_is_full_ends_the_job_and_loses_nothing(tmp_path, monkeypatch):
+    job = enrichment([f"u{n}" for n in range(100)], tmp_path / "out.jsonl")
+    write, written = os.write, 0
+
+    def full(file, data):
+        nonlocal written
+        if written > 3000:
+            raise OSError(28, "No space left on device")
+        # The last write before the end is a short one.
+        written += len(data)
+        return write(file, data[:10] if written > 3000 else data)
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="No space left"):
+        await done(job)
+    monkeypatch.undo()
+    report = await done(job)
+    assert report.succeeded == 100
+    assert report.sent < 100
+    assert [row["profile"]["user_id"] for row in lines(tmp_path / "out.jsonl")] == list(job.source)
+
+
+async def test_a_job_can_be_cancelled(tmp_path):
+    job = enrichment([f"u{n}" for n in range(100)], tmp_path / "out.jsonl")
+    stub = Stub(answer, latency=0.001)
+    task = asyncio.create_task(done(job, stub))
+    while len(stub.requests) < 30:
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert stub.closed
+    report = await done(job)
+    assert (report.succeeded, report.is_complete) == (100, True)
+    assert report.sent <= 100 - 30 + WINDOW
+
+
+async def test_looking_ahead_says_what_would_be_sent(tmp_path):
+    source = ["u1", "lost", "u1", "null", "u2"]
+    job = enrichment(source, tmp_path / "out.jsonl")
+    assert await look_ahead(job) == Outlook(rows=5, bad=1, requests=3, done=0, failed=0)
+    assert list(tmp_path.iterdir()) == []
+    await done(job)
+    assert await look_ahead(job) == Outlook(rows=5, bad=1, requests=3, done=0, failed=0)
+    assert await look_ahead(job, retry_failed=True) == Outlook(rows=5, bad=1, requests=1, done=4, failed=2)
+
+
+# ---- what is refused ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"request": amplitude.Profile}, "must be a class of requests"),
+        ({"parameters": {"get_rex": True}}, "amplitude.GetProfile has no 'get_rex'; it has user_id"),
+        ({"parameters": {"limit": "many"}}, "limit"),
+        ({"columns": {"nothing": "c"}}, "has no 'nothing'"),
+        ({"columns": {"user_id": "c"}}, "user_id is given twice"),
+        ({"parameters": {"limit": 1}, "columns": {"limit": "c"}}, "limit is given twice"),
+        ({"into": dict, "properties": ("a",)}, "not both"),
+        ({"output": None}, "needs an output"),
+        ({"output": "out.xml"}, "the output is .jsonl, .csv"),
+        ({"output": "no/such/folder/out.csv"}, "is no folder"),
+        ({"output": "."}, "the output is"),
+        ({"request": userflux.UpdateProfile, "output": None}, "give an output, or a file to read"),
+    ],
+)
+def test_a_job_that_cannot_work_is_refused_when_it_is_made(tmp_path, monkeypatch, options, reason):
+    monkeypatch.chdir(tmp_path)
+    given = {"source": ["u1"], "request": amplitude.GetProfile, "output": "out.jsonl", **options}
+    with pytest.raises(ConfigError, match=reason):
+        Job(**given)
+
+
+async def test_what_the_client_cannot_send_is_refused_before_anything_is_written(tmp_path):
+    async with ProfileClient(ACCOUNTS[1], transport=Stub()) as client:
+        with pytest.raises(ConfigError, match="no account for amplitude"):
+            await run(enrichment(["u1"], tmp_path / "out.jsonl"), client)
+        with pytest.raises(ConfigError, match="takes a read_key"):
+            await run(Job(source=["u"], request=userflux.GetProfile, output=tmp_path / "o.csv"), client)
+    with pytest.raises(ClientClosedError):
+        await run(enrichment(["u1"], tmp_path / "out.jsonl"), client)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_prefix_lets_outputs_be_enriched_again(tmp_path):
+    await done(enrichment(["u1"], tmp_path / "one.jsonl"))
+    with pytest.raises(ConfigError, match="already has a column 'error'"):
+        await done(enrichment(tmp_path / "one.jsonl", tmp_path / "two.jsonl"))
+    await done(enrichment(tmp_path / "one.jsonl", tmp_path / "two.jsonl", prefix="second_"))
+    (row,) = lines(tmp_path / "two.jsonl")
+    assert list(row) == ["user_id", "profile", "error", "second_profile", "second_error"]
+
+
+async def test_an_input_that_changes_meanwhile_is_noticed(tmp_path):
+    source = written(tmp_path, "in.txt", "u1\nu2\nu3\n")
+    stub = Stub(lambda request: (source.write_text("u1\nu2\nu3\nu4\n"), answer(request))[1])
+    with pytest.raises(ConfigError, match="the input changed"):
+        await done(enrichment(source, tmp_path / "out.jsonl"), stub)
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+# ---- the file ----------------------------------------------------------------------------------
+
+LAYOUT = Layout(columns=("user_id",), value="profile", parts={}, error="error")
+
+
+def test_the_output_is_whole_or_not_there(tmp_path):
+    path = tmp_path / "out.csv"
+    path.write_text("before")
+    with pytest.raises(AuthError), open_sink(path, LAYOUT):
+        assert len(list(tmp_path.iterdir())) == 2
+        raise AuthError("stop")
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+    with open_sink(path, LAYOUT):
+        pass
+    assert path.read_bytes() == b"user_id,profile,error\r\n"
+    assert list(tmp_path.iterdir()) == [path]
+    assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
+
+
+def test_an_output_that_is_there_keeps_its_mode_and_its_place(tmp_path):
+    kept, link = tmp_path / "kept.csv", tmp_path / "link.csv"
+    kept.touch(mode=0o600)
+    link.symlink_to(kept)
+    with open_sink(link, LAYOUT):
+        pass
+    assert link.is_symlink()
+    assert kept.read_text()
+    assert kept.stat().st_mode & 0o777 == 0o600
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+# ---- Parquet -----------------------------------------------------------------------------------
+
+
+def table_of(path):
+    import pyarrow.parquet
+
+    return pyarrow.parquet.read_table(path)
+
+
+async def test_parquet_to_parquet_keeps_every_type(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    columns = {
+        "user_id": pa.array(["u1", "lost", None], pa.string()),
+        "when": pa.array([datetime(2026, 1, 2, tzinfo=UTC)] * 3, pa.timestamp("us", tz="UTC")),
+        "tags": pa.array([["a"], [], None], pa.list_(pa.string())),
+        "n": pa.array([1, None, 3], pa.int32()),
+    }
+    pyarrow.parquet.write_table(pa.table(columns), tmp_path / "in.parquet")
+    report = await done(enrichment(tmp_path / "in.parquet", tmp_path / "out.parquet"))
+    table = table_of(tmp_path / "out.parquet")
+    assert table.column_names == ["user_id", "when", "tags", "n", "profile", "error"]
+    for name, column in columns.items():
+        assert table.schema.field(name).type == column.type
+        assert table[name].to_pylist() == column.to_pylist()
+    assert json.loads(table["profile"][0].as_py())["user_id"] == "u1"
+    assert table["profile"][1].as_py() is None
+    assert json.loads(table["error"][1].as_py())["status"] == 404
+    assert "row 3 has no 'user_id'" in table["error"][2].as_py()
+    assert report.failed == {"ProfileNotFoundError": 1, "ConfigError": 1}
+
+
+async def test_columns_of_parquet_have_the_types_of_what_they_hold(tmp_path):
+    import pyarrow as pa
+
+    rows = [
+        {"user_id": "u1", "n": 1, "x": 1, "mixed": "a", "list": [1]},
+        {"user_id": "u2", "n": None, "x": 2.5, "mixed": 1},
+    ]
+    await done(enrichment(rows, tmp_path / "out.parquet", properties=("n",), prefix="p_"))
+    table = table_of(tmp_path / "out.parquet")
+    assert {field.name: field.type for field in table.schema} == {
+        "user_id": pa.string(),
+        "n": pa.int64(),
+        "x": pa.float64(),
+        "mixed": pa.string(),
+        "list": pa.string(),
+        "p_n": pa.int64(),
+        "p_error": pa.string(),
+    }
+    assert table.to_pylist()[0] == {
+        "user_id": "u1",
+        "n": 1,
+        "x": 1.0,
+        "mixed": "a",
+        "list": "[1]",
+        "p_n": 1,
+        "p_error": None,
+    }
+
+
+async def test_a_struct_makes_typed_columns(tmp_path):
+    import pyarrow as pa
+
+    class Device(msgspec.Struct):
+        model: str
+        ram: int | None = None
+
+    class Mine(msgspec.Struct, rename="camel"):
+        user_id: str | None = msgspec.field(name="user_id", default=None)
+        cohort_ids: tuple[str, ...] = msgspec.field(name="cohort_ids", default=())
+        seen_at: datetime | None = None
+        score: float | None = None
+        vip: bool | None = None
+        device: Device | None = None
+        other: dict[str, int] | None = None
+
+    body = (
+        b'{"userData": {"user_id": "u1", "cohort_ids": ["a"], "seenAt": "2026-01-02T03:04:05Z", "score": 2,'
+        b' "vip": true, "device": {"model": "x"}, "other": {"a": 1}}}'
+    )
+    stub = Stub(lambda request: response(404) if "lost" in request.target else response(200, body))
+    await done(enrichment(["u1", "lost"], tmp_path / "out.parquet", into=Mine, prefix="p_"), stub)
+    table = table_of(tmp_path / "out.parquet")
+    assert {field.name: field.type for field in table.schema}["p_seenAt"] == pa.timestamp("us", tz="UTC")
+    found, lost = table.to_pylist()
+    assert found == {
+        "user_id": "u1",
+        "p_user_id": "u1",
+        "p_cohort_ids": ["a"],
+        "p_seenAt": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        "p_score": 2.0,
+        "p_vip": True,
+        "p_device": {"model": "x", "ram": None},
+        "p_other": '{"a":1}',
+        "p_error": None,
+    }
+    assert (lost["p_user_id"], json.loads(lost["p_error"])["status"]) == (None, 404)
+
+
+async def test_a_parquet_output_that_breaks_off_leaves_nothing(tmp_path):
+    job = enrichment(["u1"], tmp_path / "out.parquet", properties=("n",))
+    with (
+        pytest.raises(ConnectionFailedError),
+        open_sink(
+            job.output,
+            msgspec.structs.replace(
+                LAYOUT, types={"user_id": "string", "profile": "string", "error": "string"}
+            ),
+        ) as write,
+    ):
+        write({"user_id": "u1"}, b"{}", None)
+        raise ConnectionFailedError("stop")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_what_is_no_parquet_is_said_to_be_none(tmp_path):
+    source = written(tmp_path, "in.parquet", b"PAR1 and nothing else")
+    with pytest.raises(ConfigError, match="is not Parquet"):
+        await done(enrichment(source, tmp_path / "out.jsonl"))

@@ -1,0 +1,118 @@
+import os
+import random
+
+import pytest
+
+from profilekit.bulk.journal import Journal, is_at_end
+from profilekit.errors import ConfigError
+
+JOB = {"input": "abc", "request": "amplitude.GetProfile"}
+ERROR = b'{"type":"ProfileNotFoundError","message":"no"}'
+
+
+def written(path, rows=10):
+    with Journal(path, rows) as journal:
+        journal.begin(JOB)
+        journal.add(3, b'{"n":3}', None)
+        journal.add(1, None, ERROR)
+        journal.add(7, b"", None)
+        journal.flush()
+    return path
+
+
+def resumed(path, rows=10, job=JOB):
+    journal = Journal(path, rows)
+    journal.look(job)
+    return journal
+
+
+def test_what_was_added_is_there_again(tmp_path):
+    journal = resumed(written(tmp_path / "j"))
+    assert list(journal.numbers()) == [1, 3, 7]
+    assert journal.done == 3
+    assert [journal.has(row) for row in (0, 1, 3)] == [False, True, True]
+    assert [journal.failed(row) for row in (1, 3, 7)] == [True, False, False]
+    assert journal.failures() == {"ProfileNotFoundError": 1}
+    with journal.reader() as read:
+        assert [read(3), read(1), read(7), read(3)] == [
+            (b'{"n":3}', None),
+            (None, ERROR),
+            (b"", None),
+            (b'{"n":3}', None),
+        ]
+
+
+def test_a_later_answer_takes_the_place_of_an_earlier_one(tmp_path):
+    path = written(tmp_path / "j")
+    with Journal(path, 10) as journal:
+        journal.resume(JOB)
+        journal.add(1, b'{"n":1}', None)
+        journal.sync()
+    journal = resumed(path)
+    assert (journal.done, journal.failures()) == (3, {})
+    with journal.reader() as read:
+        assert read(1) == (b'{"n":1}', None)
+
+
+def test_nobody_else_may_read_it(tmp_path):
+    assert written(tmp_path / "j").stat().st_mode & 0o777 == 0o600
+
+
+def test_whatever_a_crash_leaves_of_the_last_lines_is_told_from_what_is_whole(tmp_path):
+    path = written(tmp_path / "j")
+    content = path.read_bytes()
+    lines = content.splitlines(keepends=True)
+    whole = [len(b"".join(lines[:count])) for count in range(1, len(lines) + 1)]
+    for size in range(whole[0], len(content) + 1):
+        path.write_bytes(content[:size])
+        with Journal(path, 10) as journal:
+            journal.resume(JOB)
+            assert journal.done == sum(end <= size for end in whole[1:])
+            journal.add(9, b"9", None)
+            journal.flush()
+        with resumed(path).reader() as read:
+            assert read(9) == (b"9", None)
+
+
+def test_a_block_that_a_loss_of_power_left_as_garbage_is_not_believed(tmp_path):
+    path, draw = tmp_path / "j", random.Random(1)
+    content = written(path).read_bytes()
+    first = content.index(b"\n") + 1
+    for _ in range(300):
+        at = draw.randrange(first, len(content))
+        length = min(draw.randrange(1, 30), len(content) - at)
+        garbage = draw.choice([bytes(length), draw.randbytes(length)])
+        path.write_bytes(content[:at] + garbage + content[at + length :])
+        with resumed(path).reader() as read:
+            for row in resumed(path).numbers():
+                assert read(row) in {(b'{"n":3}', None), (None, ERROR), (b"", None)}
+
+
+def test_another_job_is_refused_and_the_difference_named(tmp_path):
+    path = written(tmp_path / "j")
+    with pytest.raises(ConfigError, match=r"was another \(request\)"):
+        resumed(path, job={**JOB, "request": "userflux.GetProfile"})
+    with pytest.raises(ConfigError, match=r"was another \(input\)"):
+        resumed(path, job={**JOB, "input": "abd"})
+
+
+@pytest.mark.parametrize("content", [b"", b"my notes\n", b'{"journal": 1}\n', b"\x00" * 100])
+def test_a_file_that_is_no_journal_is_left_alone(tmp_path, content):
+    path = tmp_path / "j"
+    path.write_bytes(content)
+    for begin in (Journal(path, 1).begin, Journal(path, 1).resume):
+        with pytest.raises(ConfigError, match="no journal that this version knows"):
+            begin(JOB)
+    assert path.read_bytes() == content
+
+
+def test_knows_its_end(tmp_path):
+    path = written(tmp_path / "j")
+    assert not is_at_end(path)
+    with Journal(path, 10) as journal:
+        journal.resume(JOB)
+        journal.end()
+    assert is_at_end(path)
+    assert resumed(path).done == 3
+    os.truncate(path, path.stat().st_size - 1)
+    assert not is_at_end(path)
