@@ -1,6 +1,7 @@
 """A job as a value: which list, what to ask of each row, where the answers go."""
 
 from collections.abc import Callable, Hashable, Mapping
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -125,11 +126,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             "properties": list(self.properties),
         }
 
-    def key(self, row: Row) -> Hashable:
-        """Return what a row asks for: rows of which it is the same need one request."""
+    @property
+    def key(self) -> Callable[[Row], Hashable]:
+        """What says of a row what it asks for: rows of which it is the same need one request."""
         if not self.columns:
-            return row.user_id
-        return row.user_id, *(str(row.fields.get(column)) for column in self.columns.values())
+            return attrgetter("user_id")
+        columns = tuple(self.columns.values())
+        return lambda row: (row.user_id, *(str(row.fields.get(column)) for column in columns))
 
 
 def asker(job: Job, kinds: Mapping[str, Kind], *, texts: bool) -> Ask:
@@ -142,6 +145,8 @@ def asker(job: Job, kinds: Mapping[str, Kind], *, texts: bool) -> Ask:
     """
     make, id_name, fixed = job.request, job.id_name, dict(job.parameters)
     if not job.columns and job.rest is None:
+        if not fixed and id_name == make.__struct_fields__[0]:
+            return lambda row: make(row.user_id)
         return lambda row: make(**{id_name: row.user_id, **fixed})
     types = {field.name: field.type for field in msgspec.structs.fields(make)}
     known = {job.id_column, *job.columns.values()}

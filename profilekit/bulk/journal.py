@@ -139,10 +139,10 @@ class Journal:
         """Note what became of a row: a value or an error, as JSON. ``flush`` writes it."""
         mark, payload = (_ERROR, error) if error is not None else (_VALUE, value or b"")
         self._note(row, self._size, mark, payload)
-        self._append(b"%d %b%b" % (row, mark, payload))
+        self._append(b"%d %b" % (row, mark), payload)
 
-    def _append(self, payload: bytes) -> None:
-        line = b"%08x %b\n" % (zlib.crc32(payload), payload)
+    def _append(self, start: bytes, rest: bytes = b"") -> None:
+        line = b"%08x %b%b\n" % (zlib.crc32(rest, zlib.crc32(start)), start, rest)
         self._lines.append(line)
         self._size += len(line)
 
@@ -209,8 +209,10 @@ class Journal:
             def read(row: int) -> Was:
                 file.seek(self._offsets[row] - 1)
                 # All of it has been checked, or was written by this very run.
-                _, _, rest = file.readline()[_CHECKSUM:-1].partition(b" ")
-                return (rest[1:], None) if rest[:1] == _VALUE else (None, rest[1:])
+                line = file.readline()
+                mark = line.index(b" ", _CHECKSUM) + 1
+                payload = line[mark + 1 : -1]
+                return (None, payload) if line.startswith(_ERROR, mark) else (payload, None)
 
             yield read
 

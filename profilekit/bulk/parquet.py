@@ -15,7 +15,7 @@ from profilekit.errors import ConfigError
 __all__ = ["Cells", "is_parquet", "read", "schema_of", "type_of", "type_of_kind", "writer"]
 
 _MAGIC = b"PAR1"
-_BATCH = 4096
+_BATCH = 2048
 
 Cells = Callable[[Sequence[Any]], None]
 """Writes one row of cells."""
@@ -133,6 +133,8 @@ def writer(file: IO[bytes], types: Mapping[str, Any]) -> Iterator[Cells]:
         out.write_batch(arrow.record_batch(arrays, schema=schema))
         for column in columns:
             column.clear()
+        # Arrow's pool would keep what it has had.
+        arrow.default_memory_pool().release_unused()
 
     try:
         yield write

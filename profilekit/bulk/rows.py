@@ -70,26 +70,26 @@ def _read_csv(file: TextIO, id_column: str, *, delimiter: str = ",") -> Iterator
         raise no_column(id_column, header)
     if len(set(header)) < len(header):
         raise ConfigError("two columns have the same name: rename one")
+    width, place = len(header), header.index(id_column)
     while True:
         try:
-            record = next(records, None)
+            for record in records:
+                if len(record) == width:
+                    yield Row(records.line_num, dict(zip(header, record)), record[place])  # noqa: B905
+                elif record:
+                    yield _odd_row(records.line_num, header, record)
         except csv.Error as error:
             if "unexpected end" in str(error) or "field larger" in str(error):
                 # What follows would be read as something else.
                 raise ConfigError(f"the CSV breaks off at line {records.line_num}: {error}") from None
             yield Row(records.line_num, {}, problem=f"line {records.line_num} is not CSV: {error}")
-            continue
-        if record is None:
+        else:
             return
-        if record:
-            yield _csv_row(records.line_num, header, record, id_column)
 
 
-def _csv_row(line: int, header: list[str], record: list[str], id_column: str) -> Row:
-    fields = dict(zip(header, record, strict=False))
-    if len(record) != len(header):
-        return Row(line, fields, problem=f"line {line} has {len(record)} cells under {len(header)} columns")
-    return Row(line, fields, fields[id_column])
+def _odd_row(line: int, header: list[str], record: list[str]) -> Row:
+    problem = f"line {line} has {len(record)} cells under {len(header)} columns"
+    return Row(line, dict(zip(header, record, strict=False)), problem=problem)
 
 
 # ---- JSONL -------------------------------------------------------------------------------------

@@ -141,9 +141,11 @@ def _compressed(file: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
 
 
 def _jsonl(file: IO[bytes], layout: Layout) -> Write:
+    names = layout.added
+
     def write(fields: Mapping[str, Any], value: bytes | None, error: bytes | None) -> None:
         record = dict(fields)
-        for name, cell in zip(layout.added, _added(layout, value, error), strict=True):
+        for name, cell in zip(names, _added(layout, value, error), strict=True):
             record[name] = orjson.Fragment(cell) if type(cell) is bytes else cell
         file.write(orjson.dumps(record, default=str, option=orjson.OPT_APPEND_NEWLINE))
 

@@ -105,11 +105,16 @@ def numbered(rows: Iterable[Row], survey: Survey, key: Key | None) -> Iterator[t
     """
     first: dict[Hashable, int] = {}
     count = 0
-    for number, row in enumerate(rows):
-        count += 1
+    for count, row in enumerate(rows, 1):
         if count > survey.rows:
             break
-        if key is None or row.user_id is None or hash(wanted := key(row)) not in survey.repeated:
+        number = count - 1
+        if (
+            not survey.repeated
+            or key is None
+            or row.user_id is None
+            or hash(wanted := key(row)) not in survey.repeated
+        ):
             yield number, row
         else:
             yield first.setdefault(wanted, number), row

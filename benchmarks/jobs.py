@@ -1,0 +1,83 @@
+"""What a job costs on top of fetching: a list read, answers kept, an output written; by format."""
+
+import asyncio
+import csv
+import json
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from benchmarks import bodies
+from profilekit import ProfileClient, Rate, amplitude
+from profilekit.bulk import Job, run
+from profilekit.engine.transport import HttpResponse
+
+FORMS = ("csv to jsonl", "csv to csv", "jsonl to jsonl", "txt to jsonl", "parquet to parquet")
+ACCOUNT = amplitude.Account(secret_key="benchmark", rate=Rate(10_000_000, per=1))
+
+
+class Canned:
+    """Answers at once with 2 KB."""
+
+    def __init__(self, account):
+        self._answer = HttpResponse(200, {}, bodies.amplitude(2048))
+
+    async def exchange(self, request, deadline, sent):
+        sent()
+        return self._answer
+
+    async def close(self):
+        pass
+
+
+def users(path, count):
+    rows = [{"user_id": f"user-{number:07}", "team": "red", "score": number} for number in range(count)]
+    if path.suffix == ".parquet":
+        import pyarrow as arrow  # noqa: ICN001
+        import pyarrow.parquet as parquet  # noqa: PLR0402
+
+        parquet.write_table(arrow.Table.from_pylist(rows), path)
+        return
+    with path.open("w", newline="") as file:
+        if path.suffix == ".csv":
+            table = csv.writer(file)
+            table.writerow(rows[0])
+            table.writerows(row.values() for row in rows)
+        elif path.suffix == ".jsonl":
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+        else:
+            file.writelines(row["user_id"] + "\n" for row in rows)
+
+
+async def fetched(count):
+    async with ProfileClient(ACCOUNT, transport=Canned) as client:
+        async for _ in client.stream(amplitude.GetProfile(f"user-{number:07}") for number in range(count)):
+            pass
+
+
+async def enriched(source, output):
+    async with ProfileClient(ACCOUNT, transport=Canned) as client:
+        return await run(Job(source=source, request=amplitude.GetProfile, output=output), client)
+
+
+def cpu_of(work):
+    began = time.process_time()
+    asyncio.run(work)
+    return time.process_time() - began
+
+
+def main(form, count):
+    source, output = form.split(" to ")
+    with tempfile.TemporaryDirectory() as folder:
+        rows = Path(folder) / f"users.{source}"
+        users(rows, count)
+        job = cpu_of(enriched(rows, Path(folder) / f"out.{output}"))
+        alone = cpu_of(fetched(count))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {"us_a_row_on_top": (job - alone) / count * 1e6, "us_a_row": job / count * 1e6, "peak_mib": peak}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(main(sys.argv[1], int(sys.argv[2]))) + "\n")
