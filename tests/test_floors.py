@@ -41,7 +41,7 @@ FLOORS = {
         "accounts",
     ],
     4: ["engine.fanout", "client"],
-    5: ["bulk", "simulator", "pytest_plugin"],
+    5: ["bulk", "outbox", "simulator", "pytest_plugin"],
     6: ["cli", "__main__"],
 }
 # The package itself shows what the floors hold; nobody inside imports it.
