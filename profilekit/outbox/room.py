@@ -20,6 +20,8 @@ class Room:
         self.used = 0
         self._places = places
         self._line: deque[asyncio.Future[None]] = deque()
+        # Those in line and those let in that have not come to know it: nobody may pass them.
+        self._coming = 0
         self._closed: str | None = None
         self._settled = asyncio.Event()
         self._settled.set()
@@ -35,7 +37,7 @@ class Room:
             OutboxError: When it was closed.
         """
         self.check()
-        if self.used < self._places:
+        if self.used < self._places and not self._coming:
             self.fill(1)
             return
         if not wait:
@@ -45,12 +47,16 @@ class Room:
             )
         place = asyncio.get_running_loop().create_future()
         self._line.append(place)
+        self._coming += 1
+        self._let_in()
         try:
             await place
         except asyncio.CancelledError:
             if not place.cancelled() and place.exception() is None:
                 self.give(1)
             raise
+        finally:
+            self._coming -= 1
 
     def fill(self, count: int) -> None:
         """Take places for what is there, whether or not there is room."""
@@ -61,13 +67,16 @@ class Room:
     def give(self, count: int) -> None:
         """Give places back; those that wait take them."""
         self.used -= count
+        self._let_in()
+        if not self.used:
+            self._settled.set()
+
+    def _let_in(self) -> None:
         while self._line and self.used < self._places:
             place = self._line.popleft()
             if not place.done():
-                self.used += 1
+                self.fill(1)
                 place.set_result(None)
-        if not self.used:
-            self._settled.set()
 
     async def emptied(self) -> None:
         """Wait until no place is taken.

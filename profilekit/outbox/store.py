@@ -1,7 +1,12 @@
-"""Writes in a file: what the owner of an outbox does with it. Synchronous, and for one thread."""
+"""Writes in a file: what the owner of an outbox does with it. Synchronous, and for one thread.
+
+Each step of SQLite lets go of Python's lock, and a busy event loop takes milliseconds to give it back. So
+there is one statement for all rows, which travel as one JSON text.
+"""
 
 import sqlite3
-from collections.abc import Collection, Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +20,9 @@ from profilekit.outbox.rows import Dead, Ends, News, Put, Row, Totals
 __all__ = ["Store"]
 
 _ids = msgspec.json.Decoder(tuple[str, ...]).decode
+_requests = msgspec.json.Decoder(list[tuple[int, str, str]]).decode
+
+_AMONG = "seq IN (SELECT value FROM json_each(?))"
 
 
 class Store:
@@ -48,7 +56,7 @@ class Store:
         """Return what has been done since the file was made."""
         names = ", ".join(Totals.__struct_fields__)
         with explained(self._path):
-            return Totals(*self._connection.execute(f"SELECT {names} FROM totals").fetchone())  # noqa: S608 - our names
+            return Totals(*self._connection.execute(f"SELECT {names} FROM totals").fetchone())  # noqa: S608 - ours
 
     def kinds(self) -> set[str]:
         """Return the classes of the writes that wait."""
@@ -62,15 +70,14 @@ class Store:
             OutboxError: When the file cannot be read.
         """
         with explained(self._path):
-            (changes,) = self._connection.execute("PRAGMA data_version").fetchone()
+            changes = self._changes_of_others()
             if changes == self._changes:
                 return News([], self._dead)
             rows, dead = self._unknown(), self._count_dead()
-        self._know(rows, dead)
-        self._changes = changes
+        self._know(rows, dead, changes)
         return News(rows, dead)
 
-    def commit(self, puts: Iterable[Put], ends: Ends) -> News:
+    def commit(self, puts: Sequence[Put], ends: Ends) -> News:
         """Put writes in the file and take out those that are through, all of it or nothing.
 
         Returns:
@@ -80,27 +87,31 @@ class Store:
             OutboxError: When the file cannot be written.
         """
         with explained(self._path), transaction(self._connection):
-            self._insert(puts)
-            if ends:
-                self._bury(ends.dead)
-                self._delete(ends.gone)
-                self._note(ends)
-            rows = self._unknown()
-        self._know(rows, self._dead + len(ends.dead))
-        return News(rows, self._dead)
+            changes = self._changes_of_others()
+            rows = [] if changes == self._changes else self._unknown()
+            rows += self._insert(puts)
+            self._end(ends)
+            dead = self._dead + len(ends.dead) if changes == self._changes else self._count_dead()
+        self._know(rows, dead, changes)
+        return News(rows, dead)
 
-    def requests(self, seqs: Collection[int]) -> dict[int, tuple[str, bytes]]:
+    def requests(self, seqs: Sequence[int]) -> dict[int, tuple[str, bytes]]:
         """Return the class and the text of each row that is there.
 
         Raises:
             OutboxError: When the file cannot be read.
         """
         with explained(self._path):
-            found = ((seq, self._request(seq)) for seq in seqs)
-            return {seq: request for seq, request in found if request is not None}
+            (found,) = self._connection.execute(
+                "SELECT json_group_array(json_array(seq, kind, CAST(request AS TEXT)))"  # noqa: S608 - ours
+                f" FROM pending WHERE {_AMONG}",
+                (_text(seqs),),
+            ).fetchone()
+        return {seq: (kind, request.encode()) for seq, kind, request in _requests(found)}
 
-    def _request(self, seq: int) -> Any:
-        return self._connection.execute("SELECT kind, request FROM pending WHERE seq = ?", (seq,)).fetchone()
+    def _changes_of_others(self) -> int:
+        (changes,) = self._connection.execute("PRAGMA data_version").fetchone()
+        return int(changes)
 
     def _unknown(self) -> list[Row]:
         found = self._connection.execute(
@@ -112,34 +123,54 @@ class Store:
         (count,) = self._connection.execute("SELECT count(*) FROM dead").fetchone()
         return int(count)
 
-    def _know(self, rows: list[Row], dead: int) -> None:
+    def _know(self, rows: list[Row], dead: int, changes: int) -> None:
         if rows:
             self._last = rows[-1].seq
-        self._dead = dead
+        self._dead, self._changes = dead, changes
 
-    def _insert(self, puts: Iterable[Put]) -> None:
-        self._connection.executemany(
-            "INSERT INTO pending (put_at, kind, ids, request) VALUES (?, ?, ?, ?)",
-            ((put.put_at, put.kind, msgspec.json.encode(put.ids).decode(), put.request) for put in puts),
-        )
+    def _insert(self, puts: Sequence[Put]) -> list[Row]:
+        """Insert rows, whose numbers follow each other, as nobody else writes meanwhile."""
+        if not puts:
+            return []
+        values = [(put.put_at, put.kind, _text(put.ids), put.request.decode()) for put in puts]
+        last = self._connection.execute(
+            "INSERT INTO pending (put_at, kind, ids, request)"
+            " SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]'),"
+            " CAST(json_extract(value, '$[3]') AS BLOB) FROM json_each(?)",
+            (_text(values),),
+        ).lastrowid
+        first = (last or 0) - len(puts) + 1
+        return [Row(seq, put.put_at, put.ids) for seq, put in enumerate(puts, first)]
 
-    def _bury(self, dead: list[Dead]) -> None:
-        self._connection.executemany(
+    def _end(self, ends: Ends) -> None:
+        if not ends:
+            return
+        for letter in ends.dead:
+            self._bury(letter)
+        self._connection.execute(f"DELETE FROM pending WHERE {_AMONG}", (_text(ends.seqs()),))  # noqa: S608 - ours
+        for (attempts, why), seqs in _alike(ends.tried).items():
+            self._connection.execute(
+                f"UPDATE pending SET attempts = attempts + ?, error = ? WHERE {_AMONG}",  # noqa: S608 - ours
+                (attempts, why, _text(seqs)),
+            )
+        changes = ", ".join(f"{name} = {name} + ?" for name in Totals.__struct_fields__)
+        self._connection.execute(f"UPDATE totals SET {changes}", msgspec.structs.astuple(ends.totals))  # noqa: S608 - ours
+
+    def _bury(self, letter: Dead) -> None:
+        self._connection.execute(
             "INSERT INTO dead SELECT seq, put_at, kind, ids, request, attempts + ?, ?, ?, ?, ?"
             " FROM pending WHERE seq = ?",
-            (
-                (letter.attempts, letter.type, letter.message, letter.status, letter.died_at, letter.seq)
-                for letter in dead
-            ),
+            (letter.attempts, letter.type, letter.message, letter.status, letter.died_at, letter.seq),
         )
-        self._delete(letter.seq for letter in dead)
 
-    def _delete(self, seqs: Iterable[int]) -> None:
-        self._connection.executemany("DELETE FROM pending WHERE seq = ?", ((seq,) for seq in seqs))
 
-    def _note(self, ends: Ends) -> None:
-        self._connection.executemany(
-            "UPDATE pending SET attempts = attempts + ?, error = ? WHERE seq = ?", ends.tried
-        )
-        changes = ", ".join(f"{name} = {name} + ?" for name in Totals.__struct_fields__)
-        self._connection.execute(f"UPDATE totals SET {changes}", msgspec.structs.astuple(ends.totals))  # noqa: S608 - our names
+def _text(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
+
+
+def _alike(tried: Iterable[tuple[int, str, int]]) -> dict[tuple[int, str], list[int]]:
+    """Return rows by what they have in common, which in an outage is all but everything."""
+    found = defaultdict(list)
+    for attempts, why, seq in tried:
+        found[attempts, why].append(seq)
+    return found
