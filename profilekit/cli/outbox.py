@@ -90,4 +90,4 @@ def _record(letter: letters.Letter) -> dict[str, Any]:
 
 def _print(value: dict[str, Any], indent: int | None = None) -> None:
     # In ASCII: what came from outside could drive a terminal.
-    click.echo(json.dumps(value, indent=indent))
+    click.echo(json.dumps(value, indent=indent).replace("\x7f", "\\u007f"))

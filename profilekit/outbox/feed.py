@@ -99,31 +99,41 @@ class Feed(AsyncIterator[Request[Any]]):
 
     async def _load(self, groups: list[list[int]]) -> None:
         """Read what may go from the file."""
+        first = groups[0][0]
         try:
             found = await self._journal.requests([seq for group in groups for seq in group])
         except OutboxError:
             # The commits, which fail too, say so to whoever puts.
-            due = asyncio.get_running_loop().time() + _AGAIN
-            for group in groups:
-                self._line.put_back(group[0], due)
+            self._put_back(groups, _AGAIN)
             return
+        if first not in found:
+            # Somebody took it out of the file by hand.
+            self._journal.gone([first], Totals())
+            groups = groups[1:]
         for group in groups:
             self._make(group, found)
 
     def _make(self, group: list[int], found: dict[int, tuple[str, bytes]]) -> None:
         """Make one request of as many of the rows as go together."""
+        if group[0] not in found:
+            # It was too much for once.
+            self._put_back([group], 0.0)
+            return
         requests: list[Request[Any]] = []
-        try:
-            for seq in group:
-                requests.append(self._writes.decode(*found[seq]))  # noqa: PERF401 - as many as can be
-        except KeyError:
-            if not requests:
-                # Somebody took it out of the file by hand.
-                self._journal.gone(group[:1], Totals())
-                return
-        except ConfigError as error:
-            if not requests:
-                self._journal.dead(dead_letter(group[0], error, time.time()), Totals())
-                return
+        for seq in group:
+            if seq not in found:
+                break
+            try:
+                requests.append(self._writes.decode(*found[seq]))
+            except ConfigError as error:
+                if not requests:
+                    self._journal.dead(dead_letter(seq, error, time.time()), Totals())
+                    return
+                break
         request, count = merged(requests)
         self._loaded.append(Flight(group[:count], request))
+
+    def _put_back(self, groups: list[list[int]], delay: float) -> None:
+        due = asyncio.get_running_loop().time() + delay
+        for group in groups:
+            self._line.put_back(group[0], due)

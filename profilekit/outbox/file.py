@@ -7,6 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from profilekit.errors import OutboxError
 
 __all__ = ["connect", "explained", "make", "transaction"]
@@ -59,6 +61,8 @@ def explained(path: Path) -> Iterator[None]:
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         raise OutboxError(f"{path}: {_REASONS.get(code, str(error))}") from None
+    except msgspec.DecodeError:
+        raise OutboxError(f"{path}: {_REASONS[sqlite3.SQLITE_CORRUPT]}") from None
     except OSError as error:
         raise OutboxError(f"{path} cannot be used as an outbox: {error.strerror}") from None
 

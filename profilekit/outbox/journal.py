@@ -19,6 +19,9 @@ T = TypeVar("T")
 
 _LOGGER = logging.getLogger("profilekit")
 
+# How many go into one commit: they are one text, whose size has a limit.
+_MOST_PUTS = 1000
+
 # How often, in seconds, the file is looked at for what others did, and a failed commit tried again.
 _LOOK_EVERY = 0.5
 
@@ -166,7 +169,9 @@ class Journal:
 
     def _begun(self) -> list[tuple[Put, asyncio.Future[None]]]:
         """Return what is to be written now, without what was withdrawn by then."""
-        puts, self._puts = self._puts, []
+        puts, self._puts = self._puts[:_MOST_PUTS], self._puts[_MOST_PUTS:]
+        if self._puts:
+            self._woken.set()
         begun = [(put, ended) for put, ended in puts if not ended.done()]
         if len(begun) < len(puts):
             self._room.give(len(puts) - len(begun))
@@ -211,3 +216,5 @@ class Journal:
 def _fail(ended: "asyncio.Future[Any]", why: str) -> None:
     if not ended.done():
         ended.set_exception(OutboxError(why))
+        # Looked at, so that nobody misses it where the caller was cancelled at the same time.
+        ended.exception()

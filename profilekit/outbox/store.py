@@ -22,6 +22,15 @@ __all__ = ["Store"]
 _ids = msgspec.json.Decoder(tuple[str, ...]).decode
 _requests = msgspec.json.Decoder(list[tuple[int, str, str]]).decode
 
+# How much is read at once, save that one row always is.
+_MOST_BYTES = 4_000_000
+
+_REQUESTS = """
+SELECT json_group_array(json_array(seq, kind, CAST(request AS TEXT))) FROM (
+  SELECT seq, kind, request, sum(length(request)) OVER (ORDER BY wanted.key) - length(request) AS before
+  FROM json_each(?) AS wanted JOIN pending ON seq = wanted.value
+) WHERE before < ?
+"""
 _AMONG = "seq IN (SELECT value FROM json_each(?))"
 
 
@@ -96,17 +105,13 @@ class Store:
         return News(rows, dead)
 
     def requests(self, seqs: Sequence[int]) -> dict[int, tuple[str, bytes]]:
-        """Return the class and the text of each row that is there.
+        """Return the class and the text of each row that is there: of the first, and of what is not too much.
 
         Raises:
             OutboxError: When the file cannot be read.
         """
         with explained(self._path):
-            (found,) = self._connection.execute(
-                "SELECT json_group_array(json_array(seq, kind, CAST(request AS TEXT)))"  # noqa: S608 - ours
-                f" FROM pending WHERE {_AMONG}",
-                (_text(seqs),),
-            ).fetchone()
+            (found,) = self._connection.execute(_REQUESTS, (_text(seqs), _MOST_BYTES)).fetchone()
         return {seq: (kind, request.encode()) for seq, kind, request in _requests(found)}
 
     def _changes_of_others(self) -> int:

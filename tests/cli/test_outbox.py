@@ -19,7 +19,7 @@ def path(tmp_path):
 
 
 def bad(user):
-    return f"bad-{user}\x1b[31m\u009b\u202e"
+    return f"bad-{user}\x1b[31m\u009b\u202e\x7f"
 
 
 def answer(request):

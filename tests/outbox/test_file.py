@@ -351,7 +351,7 @@ async def main(path):
         held = outbox.stats().held
         stub.go.set()
         while len(stub.requests) < len(kept):
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
         pending = outbox.stats().pending
         allow(LIMIT[0])
         await outbox.put(write("after", n=1000))
@@ -410,7 +410,7 @@ async def test_dead_letters_that_others_retry_are_delivered_after_what_was_put_b
         assert await asyncio.to_thread(letters.retry, path, [1, 3]) == 2
         await outbox.put(write("u", n=10))
         while outbox.stats().delivered < 3:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
         await outbox.drained()
         assert outbox.stats().dead == 0
     assert [properties["n"] for _, properties in written(stub)][3:] in ([10], [0, 2, 10])

@@ -19,7 +19,7 @@ from profilekit.errors import (
     OutboxFullError,
     RequestTimeoutError,
 )
-from profilekit.outbox import BackOff, Outbox, gate, letters
+from profilekit.outbox import BackOff, Outbox, gate, letters, store
 from profilekit.outbox.delivery import fate
 
 
@@ -117,7 +117,7 @@ async def test_nobody_waits_for_another_user(path):
         await asyncio.gather(*(outbox.put(write("bad", n=n)) for n in range(20)))
         await asyncio.gather(*(outbox.put(write(f"good-{n}", n=n)) for n in range(50)))
         while outbox.stats().pending > 20:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
         assert outbox.stats().delivered == 50
         (first, *others) = letters.pending(path)
         assert (first.ids, first.kind) == (("bad",), "userflux.UpdateProfile")
@@ -218,7 +218,7 @@ async def test_a_refused_account_holds_everything_back(path, status, caplog, qui
         async with opened(path, stub) as outbox:
             await asyncio.gather(*(outbox.put(write(f"u{n}", n=n)) for n in range(300)))
             while len(stub.requests) < ACCOUNT.max_in_flight + 5:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.001)
             # Those under way when it began, and then one at a time.
             assert stub.most_under_way <= ACCOUNT.max_in_flight
             assert [record.levelname for record in caplog.records] == ["WARNING"]
@@ -240,7 +240,7 @@ async def test_an_account_without_a_key_holds_what_is_left_from_before(path, cap
     other = amplitude.Account(secret_key="k")
     async with ProfileClient(other, transport=accepting()) as client, Outbox(path, client) as outbox:
         while outbox.stats().held is None:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
         assert "no account for userflux" in outbox.stats().held
         assert outbox.stats().requests == 0
     assert len(rows(path)) == 1
@@ -256,7 +256,7 @@ async def test_a_write_that_is_refused_as_if_by_the_account_does_not_hold_the_ot
         await outbox.put(write("bad", n=0))
         await asyncio.gather(*(outbox.put(write(f"u{n}", n=n)) for n in range(200)))
         while outbox.stats().pending > 1:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
         assert outbox.stats().delivered == 200
 
 
@@ -267,7 +267,7 @@ async def test_while_the_breaker_is_open_nothing_storms_and_nothing_is_counted(p
     async with opened(path, stub, breaker=breaker, merge=False) as outbox:
         await asyncio.gather(*(outbox.put(write(f"u{n}", n=n)) for n in range(300)))
         while outbox.stats().held is None:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
         assert "failed many times in a row" in outbox.stats().held
         seen = len(stub.requests)
         while len(stub.requests) < seen + 3:
@@ -376,10 +376,10 @@ async def test_a_put_that_is_cancelled_before_its_commit_begins_is_withdrawn(pat
         other.execute("BEGIN IMMEDIATE")
         begun = asyncio.create_task(outbox.put(write("begun", n=1)))
         while outbox._works.journal._puts or outbox.stats().pending < 2:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
         waiting = asyncio.create_task(outbox.put(write("waiting", n=2)))
         while outbox.stats().pending < 3:
-            await asyncio.sleep(0)
+            await asyncio.sleep(0.001)
         for task in (begun, waiting):
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -560,3 +560,44 @@ async def test_no_key_is_in_the_file(path):
         assert outbox.stats().dead == 1
         for file in path.parent.iterdir():
             assert KEY.encode() not in file.read_bytes()
+
+
+# ---- sizes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("merge", [True, False])
+async def test_large_writes_are_read_in_parts(path, merge, monkeypatch):
+    monkeypatch.setattr(store, "_MOST_BYTES", 5_000)
+    large = "x" * 2_000
+    async with opened(path, Holding(), merge=merge) as outbox:
+        await asyncio.gather(*(outbox.put(write(f"u{n % 3}", **{f"w{n}": large})) for n in range(30)))
+        await outbox.put(write("huge", n="y" * 50_000))
+        await outbox.close(grace=0)
+    stub = accepting()
+    async with opened(path, stub, merge=merge) as outbox:
+        await outbox.drained()
+        assert outbox.stats().delivered == 31
+    assert max(len(properties) for _, properties in written(stub)) <= 3
+    for user in range(3):
+        names = [name for who, properties in written(stub) if who == f"u{user}" for name in properties]
+        assert names == [f"w{n}" for n in range(user, 30, 3)]
+
+
+async def test_thousands_behind_one_that_fails(path):
+    is_down = True
+
+    def answer(request):
+        return response(503) if is_down and body(request)["userId"] == "u" else NO_CONTENT
+
+    stub = Stub(answer)
+    async with opened(path, stub) as outbox:
+        await asyncio.gather(*(outbox.put(write("u", last=n, **{f"w{n}": n})) for n in range(5_000)))
+        await outbox.put(write("v", n=1))
+        while outbox.stats().pending > 5_000:
+            await asyncio.sleep(0.001)
+        is_down = False
+        await outbox.drained()
+        stats = outbox.stats()
+    assert (stats.delivered, stats.requests - stats.repeated) == (5_001, stats.delivered - stats.saved)
+    last = [properties["last"] for user, properties in written(stub) if user == "u"]
+    assert last == sorted(last)
