@@ -19,7 +19,7 @@ from profilekit.errors import (
     OutboxFullError,
     RequestTimeoutError,
 )
-from profilekit.outbox import BackOff, Outbox, gate, letters, store
+from profilekit.outbox import BackOff, Outbox, feed, gate, letters, store
 from profilekit.outbox.delivery import fate
 
 
@@ -499,6 +499,42 @@ async def test_when_a_task_is_cancelled_nobody_waits_for_ever(path):
         outbox._works._delivering.cancel()
         with pytest.raises(OutboxError, match="its task was cancelled"):
             await outbox.drained()
+
+
+async def test_when_the_thread_stumbles_nobody_waits_for_ever(path):
+    async with opened(path, Holding()) as outbox:
+        await outbox.put(write("u", n=1))
+        drained = asyncio.create_task(outbox.drained())
+        store_, outbox._works.journal._store = outbox._works.journal._store, object()
+        with pytest.raises(OutboxError, match="AttributeError"):
+            await outbox.put(write("u", n=2))
+        outbox._works.journal._store = store_
+        await asyncio.sleep(0)
+        for call in (outbox.put(write("u", n=3)), drained):
+            with pytest.raises(OutboxError, match="the outbox has stopped.*AttributeError"):
+                await call
+    assert len(rows(path)) == 1
+
+
+async def test_while_the_file_cannot_be_read_nothing_is_sent_and_then_it_goes_on(path, monkeypatch):
+    monkeypatch.setattr(feed, "_AGAIN", 0.01)
+    stub = Holding()
+    async with opened(path, stub) as outbox:
+        await outbox.put(write("u", n=1))
+        await stub.arrived.wait()
+        await outbox.put(write("u", n=2))
+        connection = sqlite3.connect(path, isolation_level=None)
+        connection.execute("ALTER TABLE pending RENAME TO elsewhere")
+        stub.go.set()
+        while outbox.stats().held is None:
+            await asyncio.sleep(0.001)
+        assert "no such table" in outbox.stats().held
+        assert (outbox.stats().pending, len(stub.requests)) == (2, 1)
+        connection.execute("ALTER TABLE elsewhere RENAME TO pending")
+        connection.close()
+        await outbox.drained()
+        assert outbox.stats().held is None
+    assert [properties["n"] for _, properties in written(stub)] == [1, 2]
 
 
 # ---- wrong use ---------------------------------------------------------------------------------

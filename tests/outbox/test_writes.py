@@ -1,5 +1,6 @@
 """Requests to text and back, and several to one."""
 
+from decimal import Decimal
 from typing import Any, ClassVar
 
 import pytest
@@ -120,3 +121,22 @@ def test_a_class_without_a_field_to_merge_is_not_merged():
         to: dict[str, Any] | None = None
 
     assert merged([Move({"a": 1}), Move({"b": 1})]) == (Move({"a": 1}), 1)
+
+
+class Picky(Request[None], frozen=True):
+    endpoint: ClassVar[Endpoint] = Endpoint(Vendor("acme"), "POST", "/p", body=("to", "price"), merge="to")
+    to: dict[str, Any] | None = None
+    price: Decimal | None = None
+
+    def __post_init__(self):
+        super().__post_init__()
+        if len(self.to or {}) > 2:
+            raise KeyError("too many")
+
+
+def test_what_a_class_does_not_stand_is_not_merged():
+    assert merged([Picky({"a": 1}), Picky({"b": 1})]) == (Picky({"a": 1, "b": 1}), 2)
+    assert merged([Picky({"a": 1}), Picky({"b": 1, "c": 1})]) == (Picky({"a": 1}), 1)
+    assert merged([Picky({"a": 1}, Decimal(1)), Picky({"b": 1}, Decimal(2))])[1] == 1
+    with pytest.raises(ConfigError, match="acme.Picky cannot be read from the file"):
+        Writes((Picky,)).decode("acme.Picky", b'{"to": {"a": 1, "b": 1, "c": 1}}')
