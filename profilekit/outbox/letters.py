@@ -92,7 +92,9 @@ def pending(path: Path, limit: int | None = None) -> Iterator[Letter]:
     Raises:
         OutboxError: When the file cannot be read.
     """
-    columns = "seq, put_at, kind, ids, attempts, NULL, error, NULL"
+    # The error stands there as a log would have it: its class, a colon, what it says.
+    type_, said = "substr(error, 1, instr(error, ': ') - 1)", "substr(error, instr(error, ': ') + 2)"
+    columns = f"seq, put_at, kind, ids, attempts, {type_}, {said}, NULL"
     return _listed(path, f"SELECT {columns} FROM pending", limit)  # noqa: S608 - our names
 
 

@@ -73,7 +73,9 @@ def test_what_is_committed_is_there_the_next_time(path):
     news = store.commit([put("a"), put("b"), put("c"), put("d")], Ends())
     assert [(row.seq, row.ids) for row in news.rows] == [(1, ("a",)), (2, ("b",)), (3, ("c",)), (4, ("d",))]
     letter = letters_of(2)
-    news = store.commit([put("e")], Ends([1], [letter], [(2, "busy", 3)], Totals(1, 4, 0, 2)))
+    news = store.commit(
+        [put("e")], Ends([1], [letter], [(2, "ThrottledError: busy: wait", 3)], Totals(1, 4, 0, 2))
+    )
     assert [row.seq for row in news.rows] == [5]
     assert news.dead == 1
     store.close()
@@ -85,7 +87,7 @@ def test_what_is_committed_is_there_the_next_time(path):
     assert store.look().rows == []
     store.close()
     (third, *_), (second,) = letters.pending(path), letters.dead(path)
-    assert (third.attempts, third.message) == (2, "busy")
+    assert (third.attempts, third.type, third.message) == (2, "ThrottledError", "busy: wait")
     assert (second.seq, second.type, second.status, second.attempts) == (2, "InvalidRequestError", 400, 1)
 
 

@@ -217,7 +217,10 @@ async def test_a_refused_account_holds_everything_back(path, status, caplog, qui
     with caplog_at:
         async with opened(path, stub) as outbox:
             await asyncio.gather(*(outbox.put(write(f"u{n}", n=n)) for n in range(300)))
-            while len(stub.requests) < ACCOUNT.max_in_flight + 5:
+            while outbox.stats().held is None or outbox.stats().in_flight:
+                await asyncio.sleep(0.001)
+            seen = len(stub.requests)
+            while len(stub.requests) < seen + 5:
                 await asyncio.sleep(0.001)
             # Those under way when it began, and then one at a time.
             assert stub.most_under_way <= ACCOUNT.max_in_flight
