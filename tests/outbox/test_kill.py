@@ -68,7 +68,10 @@ async def killed(draw, vendor, *arguments):
     if draw.random() < 0.5:
         # While one is with the vendor.
         vendor.arrived.clear()
-        await vendor.arrived.wait()
+        ends = [asyncio.create_task(vendor.arrived.wait()), asyncio.create_task(process.wait())]
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        for end in ends:
+            end.cancel()
     process.kill()
     acknowledged += (await process.stdout.read()).splitlines()
     assert await process.wait() == -9
