@@ -33,12 +33,15 @@ _LOGGER = logging.getLogger("profilekit")
 
 _MOST_DOUBLINGS = 60
 
+# A vendor that asks for more seconds than an hour has more likely made a mistake.
+_MOST_ASKED = 3600.0
+
 
 class BackOff(msgspec.Struct, frozen=True, kw_only=True):
     """How long the writes of a user wait after one of them failed.
 
     The wait is drawn evenly from zero to its longest ("full jitter"), and is never shorter than the
-    Retry-After of the vendor. Other users do not wait.
+    Retry-After of the vendor, up to an hour. Other users do not wait.
 
     Args:
         first: The longest wait after the first failure, in seconds. It doubles from there.
@@ -59,7 +62,8 @@ class BackOff(msgspec.Struct, frozen=True, kw_only=True):
     def delay(self, failures: int, error: ProfileKitError, draw: random.Random) -> float:
         """Return the seconds to wait after so many failures, of which this is the latest."""
         ceiling = min(self.longest, self.first * 2.0 ** min(failures - 1, _MOST_DOUBLINGS))
-        return max(draw.uniform(0.0, ceiling), getattr(error, "retry_after", None) or 0.0)
+        asked = min(_MOST_ASKED, getattr(error, "retry_after", None) or 0.0)
+        return max(draw.uniform(0.0, ceiling), asked)
 
 
 def fate(error: ProfileKitError) -> Literal["again", "fenced", "held", "dead"]:

@@ -128,7 +128,7 @@ class Journal:
 
     def tried(self, seqs: list[int], attempts: int, why: str, totals: Totals) -> None:
         """Write that rows are tried again."""
-        self._end(Ends(tried=[(attempts, why, seq) for seq in seqs], totals=totals))
+        self._end(Ends(tried=dict.fromkeys(seqs, (attempts, why)), totals=totals))
 
     def _end(self, ends: Ends) -> None:
         self._ends.add(ends)

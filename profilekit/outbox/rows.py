@@ -64,13 +64,13 @@ class Ends(msgspec.Struct):
     Attributes:
         gone: Those that were delivered.
         dead: Those that never will be.
-        tried: Those that are tried again: how many more attempts, what came of them, which row.
+        tried: Those that are tried again, each with how often it was and what came of it.
         totals: What it adds to the totals.
     """
 
     gone: list[int] = []
     dead: list[Dead] = []
-    tried: list[tuple[int, str, int]] = []
+    tried: dict[int, tuple[int, str]] = {}
     totals: Totals = msgspec.field(default_factory=Totals)
 
     def __bool__(self) -> bool:
@@ -85,7 +85,8 @@ class Ends(msgspec.Struct):
         """Add what came after."""
         self.gone += more.gone
         self.dead += more.dead
-        self.tried += more.tried
+        for seq, (attempts, why) in more.tried.items():
+            self.tried[seq] = (self.tried.get(seq, (0, ""))[0] + attempts, why)
         self.totals.add(more.totals)
 
 

@@ -6,7 +6,7 @@ there is one statement for all rows, which travel as one JSON text.
 
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -150,14 +150,14 @@ class Store:
     def _end(self, ends: Ends) -> None:
         if not ends:
             return
-        for letter in ends.dead:
-            self._bury(letter)
-        self._connection.execute(f"DELETE FROM pending WHERE {_AMONG}", (_text(ends.seqs()),))  # noqa: S608 - ours
         for (attempts, why), seqs in _alike(ends.tried).items():
             self._connection.execute(
                 f"UPDATE pending SET attempts = attempts + ?, error = ? WHERE {_AMONG}",  # noqa: S608 - ours
                 (attempts, why, _text(seqs)),
             )
+        for letter in ends.dead:
+            self._bury(letter)
+        self._connection.execute(f"DELETE FROM pending WHERE {_AMONG}", (_text(ends.seqs()),))  # noqa: S608 - ours
         changes = ", ".join(f"{name} = {name} + ?" for name in Totals.__struct_fields__)
         self._connection.execute(f"UPDATE totals SET {changes}", msgspec.structs.astuple(ends.totals))  # noqa: S608 - ours
 
@@ -173,9 +173,9 @@ def _text(value: Any) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _alike(tried: Iterable[tuple[int, str, int]]) -> dict[tuple[int, str], list[int]]:
+def _alike(tried: dict[int, tuple[int, str]]) -> dict[tuple[int, str], list[int]]:
     """Return rows by what they have in common, which in an outage is all but everything."""
     found = defaultdict(list)
-    for attempts, why, seq in tried:
-        found[attempts, why].append(seq)
+    for seq, what in tried.items():
+        found[what].append(seq)
     return found

@@ -74,7 +74,8 @@ def test_what_is_committed_is_there_the_next_time(path):
     assert [(row.seq, row.ids) for row in news.rows] == [(1, ("a",)), (2, ("b",)), (3, ("c",)), (4, ("d",))]
     letter = letters_of(2)
     news = store.commit(
-        [put("e")], Ends([1], [letter], [(2, "ThrottledError: busy: wait", 3)], Totals(1, 4, 0, 2))
+        [put("e")],
+        Ends([1], [letter], {2: (1, "x"), 3: (2, "ThrottledError: busy: wait")}, Totals(1, 4, 0, 2)),
     )
     assert [row.seq for row in news.rows] == [5]
     assert news.dead == 1
@@ -88,7 +89,7 @@ def test_what_is_committed_is_there_the_next_time(path):
     store.close()
     (third, *_), (second,) = letters.pending(path), letters.dead(path)
     assert (third.attempts, third.type, third.message) == (2, "ThrottledError", "busy: wait")
-    assert (second.seq, second.type, second.status, second.attempts) == (2, "InvalidRequestError", 400, 1)
+    assert (second.seq, second.type, second.status, second.attempts) == (2, "InvalidRequestError", 400, 2)
 
 
 def letters_of(seq):
@@ -98,6 +99,13 @@ def letters_of(seq):
     error = InvalidRequestError("no", status=400)
     error.attempts = 1
     return dead_letter(seq, error, 1.0)
+
+
+def test_what_cannot_be_committed_for_long_takes_no_more_room():
+    ends = Ends()
+    for _ in range(1000):
+        ends.add(Ends(tried={1: (2, "x: y"), 2: (1, "x: y")}, totals=Totals(requests=1)))
+    assert ends == Ends(tried={1: (2000, "x: y"), 2: (1000, "x: y")}, totals=Totals(requests=1000))
 
 
 def test_what_fails_is_not_there_at_all(path, impatient):

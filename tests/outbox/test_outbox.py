@@ -313,6 +313,8 @@ def test_the_back_off_doubles_with_full_jitter_and_heeds_the_vendor():
     assert longest == pytest.approx([0.5, 1, 2, 60, 60, 60], rel=0.02)
     error.retry_after = 90.0
     assert back_off.delay(1, error, draw) == 90.0
+    error.retry_after = 999_999_999.0
+    assert back_off.delay(1, error, draw) == 3600.0
     for wrong in ({"first": 0}, {"longest": -1}):
         with pytest.raises(ConfigError, match="BackOff"):
             BackOff(**wrong)
