@@ -59,9 +59,9 @@ class Outbox:
     A write is delivered at least once: when the answer to one is lost, or the process dies before it is
     noted, it is sent again. Writes about the same user go in the order they were put, also after failures
     and restarts; users do not wait for each other. What a request that timed out still does at the vendor,
-    nobody can order. One that the vendor refuses for good becomes a dead
-    letter, which stays in the file until ``profilekit outbox`` retries or drops it. When the account is
-    refused, everything waits until it is put right, so give each vendor a file of its own.
+    nobody can order. A write that the vendor refuses for good becomes a dead letter, which stays in the file
+    until ``profilekit outbox`` retries or drops it. When the account is refused, everything waits until it is
+    put right, so give each vendor a file of its own.
 
     Args:
         path: The file, on a local disk. It belongs to one outbox at a time, and holds no key.
