@@ -53,6 +53,7 @@ def parts(*, quick):
         "decode userflux": partial(over, "decode userflux", compare.KEEP[:2]),
         "limiter": partial(alone, "limiter", 2 if quick else 10),
         "fanout": partial(alone, "fanout", 50_000 if quick else 1_000_000),
+        "outbox": partial(alone, "outbox", 2_000 if quick else 20_000),
         "memory": partial(over, "memory", compare.KEEP, count=10_000 if quick else 100_000),
     }
 
@@ -72,7 +73,7 @@ def shown(results):
 def main():
     reader = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     reader.add_argument(
-        "part", nargs="?", choices=["fetch", "update", "decode", "limiter", "fanout", "memory"]
+        "part", nargs="?", choices=["fetch", "update", "decode", "limiter", "fanout", "outbox", "memory"]
     )
     reader.add_argument("--json", type=Path, help="keep the figures in a file")
     reader.add_argument("--quick", action="store_true", help="under a minute; the figures are rough")

@@ -1,16 +1,22 @@
-"""What has no contender, in processes of its own: the limiter saturated, and the fan-out over a stub."""
+"""What has no contender, in processes of its own: the limiter, the fan-out over a stub, the outbox."""
 
 import asyncio
 import json
 import resource
+import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 from statistics import median
 
-from profilekit import Ok, ProfileClient, Rate, amplitude
+import orjson
+
+from profilekit import Ok, ProfileClient, Rate, amplitude, userflux
 from profilekit.engine.limiter import Limiter
 from profilekit.engine.transport import HttpResponse
+from profilekit.outbox import Outbox
 
 UNBOUND = Rate(10_000_000, per=1)
 
@@ -103,6 +109,56 @@ async def fanout(count):
     }
 
 
+class Silent(Stub):
+    """Never answers, so that nothing is measured but puts."""
+
+    async def exchange(self, request, deadline, sent):
+        await asyncio.Event().wait()
+
+
+async def outbox(count):
+    """Put from 64 callers at once, each write on the disk before the next; beside a commit for each."""
+    with tempfile.TemporaryDirectory() as folder:
+        together = await put_together(Path(folder) / "together.db", count)
+        alone = commit_each(Path(folder) / "alone.db", count // 10)
+    return {
+        "durable_puts_a_second": together,
+        "one_commit_each_a_second": alone,
+        "times_as_many": together / alone,
+    }
+
+
+async def put_together(path, count, callers=64):
+    account = userflux.Account(write_key="benchmark", rate=UNBOUND)
+    numbers = iter(range(count))
+
+    async def work():
+        for number in numbers:
+            await kept.put(userflux.UpdateProfile(f"user-{number}", properties={"plan": "pro", "n": number}))
+
+    async with ProfileClient(account, transport=Silent) as client, Outbox(path, client) as kept:
+        began = time.perf_counter()
+        await asyncio.gather(*(work() for _ in range(callers)))
+        taken = time.perf_counter() - began
+        await kept.close(grace=0)
+    return count / taken
+
+
+def commit_each(path, count):
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("CREATE TABLE pending (seq INTEGER PRIMARY KEY AUTOINCREMENT, request BLOB)")
+    began = time.perf_counter()
+    for number in range(count):
+        request = orjson.dumps({"userId": f"user-{number}", "properties": {"plan": "pro", "n": number}})
+        connection.execute("INSERT INTO pending (request) VALUES (?)", (request,))
+    taken = time.perf_counter() - began
+    connection.close()
+    return count / taken
+
+
 if __name__ == "__main__":
-    part, argument = {"limiter": limiter, "fanout": fanout}[sys.argv[1]], int(sys.argv[2])
+    parts = {"limiter": limiter, "fanout": fanout, "outbox": outbox}
+    part, argument = parts[sys.argv[1]], int(sys.argv[2])
     sys.stdout.write(json.dumps(asyncio.run(part(argument))) + "\n")

@@ -206,17 +206,6 @@ class ProfileClient:
             lane.failed(error)
             raise
 
-    def check(self, request: Request[Any]) -> None:
-        """Refuse a request that ``send`` would refuse, without sending it.
-
-        Raises:
-            ConfigError: When there is no account for its vendor, or no key that may.
-            ClientClosedError: When the client is not open.
-        """
-        if self._open_on is not asyncio.get_running_loop():
-            raise ClientClosedError(self._why_closed())
-        self._lane_of(request).account.headers(request.endpoint)
-
     @overload
     def stream(
         self,
@@ -317,6 +306,21 @@ class ProfileClient:
         """
         async with self.stream(requests, ordered=True, window=window, into=into) as outcomes:
             return [outcome async for outcome in outcomes]
+
+    def check(self, request: Request[Any]) -> None:
+        """Refuse a request that ``send`` would refuse before it sends anything.
+
+        Args:
+            request: What would be sent.
+
+        Raises:
+            ConfigError: When it cannot be sent: no account for its vendor, or no key that may.
+            ClientClosedError: When the client is not open.
+        """
+        if self._open_on is not asyncio.get_running_loop():
+            raise ClientClosedError(self._why_closed())
+        lane, _ = self._route(request, None)
+        lane.check(type(request))
 
     async def _fetch(
         self, into: Any, parts: Mapping[Lane, Limiter], request: Request[Any]

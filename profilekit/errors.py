@@ -3,6 +3,8 @@
 ProfileKitError
 ├─ ConfigError(ValueError)
 ├─ ClientClosedError
+├─ OutboxError
+│  └─ OutboxFullError
 └─ RequestError                      .request .attempts .retryable .retry_after .maybe_applied
    ├─ TransportError
    │  ├─ ConnectionFailedError
@@ -29,6 +31,8 @@ __all__ = [
     "ConnectionFailedError",
     "DecodeError",
     "InvalidRequestError",
+    "OutboxError",
+    "OutboxFullError",
     "ProfileKitError",
     "ProfileNotFoundError",
     "RequestError",
@@ -50,6 +54,14 @@ class ConfigError(ProfileKitError, ValueError):
 
 class ClientClosedError(ProfileKitError):
     """The client is not open: it was closed, or never entered with ``async with``."""
+
+
+class OutboxError(ProfileKitError):
+    """The file of an outbox cannot be used, or the outbox is not open."""
+
+
+class OutboxFullError(OutboxError):
+    """The outbox holds as many writes as it may, and was told not to wait for room."""
 
 
 class RequestError(ProfileKitError):

@@ -58,6 +58,8 @@ class Endpoint(msgspec.Struct, frozen=True):
         body: The fields that travel as members of a JSON object.
         ids: The fields of which at least one must name somebody.
         unwrap: The key under which a success holds its value, if it is not the whole body.
+        merge: The field, a JSON object, of which writes that wait may be merged: to send them as one
+            with all of its members comes to the same.
 
     A field at its default is left out. Its wire name is the Struct's own: rename it with msgspec's
     ``rename``. True and false travel as such, several values joined with commas.
@@ -70,6 +72,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     body: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
     unwrap: str | None = None
+    merge: str | None = None
 
     @property
     def is_read(self) -> bool:

@@ -144,7 +144,7 @@ def test_goals_hold_or_do_not(benchmarks):
     assert "| stream, CPU a request / floor | 1.55 | at most 1.5 | **no** |" in goals.markdown(results)
 
 
-@pytest.mark.parametrize("part", ["limiter", "fanout"])
+@pytest.mark.parametrize("part", ["limiter", "fanout", "outbox"])
 def test_parts_without_contenders(part, run, tmp_path):
     kept = tmp_path / "figures.json"
     done = run("benchmarks", part, "--quick", "--json", str(kept), "--report", str(tmp_path))
@@ -155,4 +155,6 @@ def test_parts_without_contenders(part, run, tmp_path):
         assert figures["limiter"]["most_in_window_to_quota"]["most"] <= 1
     if part == "fanout":
         assert figures["fanout"]["peak_growth_mib"]["most"] < 10
+    if part == "outbox":
+        assert figures["outbox"]["durable_puts_a_second"]["least"] > 0
     assert "| reached |" in (tmp_path / "report.md").read_text()

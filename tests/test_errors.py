@@ -28,6 +28,8 @@ STATUS = [kind for kind in ALL if issubclass(kind, StatusError)]
 BRANCHES = {
     "ConfigError": ProfileKitError,
     "ClientClosedError": ProfileKitError,
+    "OutboxError": ProfileKitError,
+    "OutboxFullError": errors.OutboxError,
     "RequestError": ProfileKitError,
     "TransportError": RequestError,
     "ConnectionFailedError": errors.TransportError,

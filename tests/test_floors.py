@@ -41,7 +41,7 @@ FLOORS = {
         "accounts",
     ],
     4: ["engine.fanout", "client"],
-    5: ["bulk", "simulator", "pytest_plugin"],
+    5: ["bulk", "outbox", "simulator", "pytest_plugin"],
     6: ["cli", "__main__"],
 }
 # Imported where they are needed, so that whoever does not need them need not have them.

@@ -1,4 +1,4 @@
-"""The command line: ``profilekit demo``, ``get``, ``update``, ``enrich`` and ``simulate``."""
+"""The command line: ``profilekit demo``, ``get``, ``update``, ``enrich``, ``outbox`` and ``simulate``."""
 
 from profilekit.cli.app import run
 

@@ -11,6 +11,7 @@ import click
 from profilekit.cli.demo import run_demo
 from profilekit.cli.lists import enrich
 from profilekit.cli.options import read_rate
+from profilekit.cli.outbox import outbox
 from profilekit.cli.profiles import get, update
 from profilekit.errors import ConfigError, ProfileKitError
 from profilekit.rate import Rate
@@ -69,7 +70,7 @@ def cli() -> None:
     """
 
 
-for command in (get, update, enrich):
+for command in (get, update, enrich, outbox):
     cli.add_command(command)
 
 

@@ -84,6 +84,15 @@ class Lane:
         self._parts.add(part)
         return part
 
+    def check(self, request: type[Request[Any]]) -> None:
+        """Refuse requests of a class that the account holds no key for.
+
+        Raises:
+            ConfigError: Says which key that takes.
+        """
+        if request not in self._templates:
+            self._template(request)
+
     def fetch(
         self,
         request: Request[Any],

@@ -167,6 +167,7 @@ class UpdateProfile(_OfUser, frozen=True, kw_only=True, rename="camel"):
         query=("location_enrichment",),
         body=("user_id", "anonymous_id", "external_id", "properties", "device_data"),
         ids=("user_id", "anonymous_id"),
+        merge="properties",
     )
 
     anonymous_id: str | None = None
