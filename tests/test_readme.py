@@ -46,7 +46,22 @@ def test_the_first_block_sets_everything_up_and_ci_runs_just_that():
     assert "grep '^\\$ ' README.md" in script
 
 
-@pytest.mark.parametrize("code", [code for code in PYTHON if "asyncio.run" in code or "class Get" in code])
+def test_every_program_is_run_somewhere():
+    """What is no script and no test is a service, which tests/test_services.py starts."""
+    kinds = [
+        next(mark for mark in ("asyncio.run", "FastAPI(", "profilekit_simulator") if mark in code)
+        for code in PYTHON
+    ]
+    assert sorted(kinds) == ["FastAPI(", "asyncio.run", "profilekit_simulator"]
+
+
+def test_every_link_leads_somewhere():
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+@pytest.mark.parametrize("code", [code for code in PYTHON if "asyncio.run" in code])
 def test_programs(code, environ, tmp_path):
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
@@ -70,7 +85,7 @@ def test_the_fixture(pytester):
 
 
 def test_the_vendor_is_a_vendor():
-    (code,) = [code for code in PYTHON if "ACME" in code]
+    code = (ROOT / "tests" / "examples" / "acme.py").read_text()
     names = {}
     exec(code, names)
     account = names["AcmeAccount"](token="t")
@@ -80,7 +95,7 @@ def test_the_vendor_is_a_vendor():
 
 def test_commands(environ, tmp_path, profilekit_simulator):
     commands = [line.removeprefix("$ ") for line in CONSOLE[1].splitlines()]
-    assert len(commands) == 5
+    assert len(commands) == 6
     for command in commands:
         done = subprocess.run(
             ["/bin/sh", "-c", command], env=environ, cwd=tmp_path, capture_output=True, text=True, check=False
