@@ -8,7 +8,7 @@ from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from benchmarks import compare, goals, inside, report
+from benchmarks import compare, goals, inside, jobs, report
 
 PACKAGES = (
     "profilekit",
@@ -54,6 +54,7 @@ def parts(*, quick):
         "limiter": partial(alone, "limiter", 2 if quick else 10),
         "fanout": partial(alone, "fanout", 50_000 if quick else 1_000_000),
         "outbox": partial(alone, "outbox", 2_000 if quick else 20_000),
+        "jobs": partial(jobs.every_form, 5_000 if quick else 50_000, repetitions=1 if quick else 3),
         "memory": partial(over, "memory", compare.KEEP, count=10_000 if quick else 100_000),
     }
 
@@ -73,7 +74,9 @@ def shown(results):
 def main():
     reader = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     reader.add_argument(
-        "part", nargs="?", choices=["fetch", "update", "decode", "limiter", "fanout", "outbox", "memory"]
+        "part",
+        nargs="?",
+        choices=["fetch", "update", "decode", "limiter", "fanout", "outbox", "jobs", "memory"],
     )
     reader.add_argument("--json", type=Path, help="keep the figures in a file")
     reader.add_argument("--quick", action="store_true", help="under a minute; the figures are rough")

@@ -30,6 +30,10 @@ def _single(results):
     if "fanout" in results:
         growth = results["fanout"]["peak_growth_mib"]["most"]
         yield "growth of peak memory over a long stream, MiB", growth, "at most 10", growth <= 10
+    for name, spread in results.get("jobs", {}).items():
+        if name.endswith("us_a_row_on_top"):
+            own = spread["median"]
+            yield f"a job's own CPU a row, {name.partition(':')[0]}, us", own, "at most 15", own <= 15
     if "limiter" in results:
         most = results["limiter"]["most_in_window_to_quota"]["most"]
         rate = results["limiter"]["rate_reached"]["median"]

@@ -21,9 +21,9 @@ from profilekit.outbox import Outbox
 UNBOUND = Rate(10_000_000, per=1)
 
 
-def repeated(part, argument, *, repetitions):
+def repeated(part, argument, *, repetitions, module="inside"):
     """Run a part as often as asked, each time in a new process; return median, least and most."""
-    command = [sys.executable, "-m", "benchmarks.inside", part, str(argument)]
+    command = [sys.executable, "-m", f"benchmarks.{module}", part, str(argument)]
     runs = [
         json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         for _ in range(repetitions)

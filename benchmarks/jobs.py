@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks import bodies
+from benchmarks.inside import repeated
 from profilekit import ProfileClient, Rate, amplitude
 from profilekit.bulk import Job, run
 from profilekit.engine.transport import HttpResponse
@@ -66,6 +67,15 @@ def cpu_of(work):
     began = time.process_time()
     asyncio.run(work)
     return time.process_time() - began
+
+
+def every_form(count, *, repetitions):
+    """Return the figures of each form, one after the other."""
+    found = {}
+    for form in FORMS:
+        figures = repeated(form, count, repetitions=repetitions, module="jobs")
+        found |= {f"{form}: {name}": spread for name, spread in figures.items()}
+    return found
 
 
 def main(form, count):
