@@ -11,7 +11,7 @@ import profilekit
 ROOT = Path(profilekit.__file__).parent
 
 FLOORS = {
-    0: ["errors", "rate", "checks", "jsontext", "fields"],
+    0: ["errors", "rate", "checks", "jsontext", "fields", "locking"],
     1: ["request", "outcome"],
     2: [
         "vendors",

@@ -17,6 +17,7 @@ from typing import Any, Self
 import orjson
 
 from profilekit.errors import ConfigError
+from profilekit.locking import lock
 
 __all__ = ["Journal", "Was", "is_at_end"]
 
@@ -73,11 +74,12 @@ class Journal:
             OSError: When it cannot be written.
         """
         if self.path.exists():
-            with self.path.open("rb") as file:
+            with self.path.open("r+b") as file:
+                self._lock(file.fileno())
                 self._refuse_foreign(file.readline())
         # It gets its name when its first line is whole.
         part = self.path.with_name(f"{self.path.name}.part")
-        self._file = _opened(part, os.O_TRUNC)
+        self._file = self._opened(part, os.O_TRUNC)
         self._append(orjson.dumps({"journal": _VERSION, **job}))
         try:
             self.sync()
@@ -114,8 +116,24 @@ class Journal:
             OSError: When it cannot be read or written.
         """
         self.look(job)
-        self._file = _opened(self.path, 0)
+        self._file = self._opened(self.path, 0)
         os.ftruncate(self._file, self._size)
+
+    def _opened(self, path: Path, flags: int) -> int:
+        # Profiles are nobody else's business.
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | flags, 0o600)
+        try:
+            self._lock(file)
+        except ConfigError:
+            os.close(file)
+            raise
+        return file
+
+    def _lock(self, file: int) -> None:
+        try:
+            lock(file)
+        except OSError:
+            raise ConfigError(f"{self.path} is in use: another run of the job is at work") from None
 
     def _refuse_foreign(self, first: bytes) -> dict[str, Any]:
         """Return what the first line says, where it is that of a journal."""
@@ -227,11 +245,6 @@ def is_at_end(path: Path) -> bool:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - len(_END) - _CHECKSUM - 1))
         return _payload(file.read()) == _END
-
-
-def _opened(path: Path, flags: int) -> int:
-    # Profiles are nobody else's business.
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | flags, 0o600)
 
 
 def _payload(line: bytes) -> bytes | None:

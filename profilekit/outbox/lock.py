@@ -1,25 +1,13 @@
 """One owner for a file, by a lock of the operating system that dies with the process."""
 
 import os
-import sys
 from contextlib import suppress
 from pathlib import Path
 
 from profilekit.errors import OutboxError
+from profilekit.locking import lock
 
 __all__ = ["Lock"]
-
-if sys.platform == "win32":
-    import msvcrt
-
-    def _take(descriptor: int) -> None:
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-else:
-    import fcntl
-
-    def _take(descriptor: int) -> None:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
 
 _held: set[int] = set()
 
@@ -41,7 +29,7 @@ class Lock:
                 f"{beside} cannot be made ({error.strerror}): an outbox needs a folder that may be written"
             ) from None
         try:
-            _take(self._descriptor)
+            lock(self._descriptor)
         except OSError:
             os.close(self._descriptor)
             raise OutboxError(

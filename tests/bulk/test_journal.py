@@ -116,3 +116,20 @@ def test_knows_its_end(tmp_path):
     assert resumed(path).done == 3
     os.truncate(path, path.stat().st_size - 1)
     assert not is_at_end(path)
+
+
+def test_two_runs_do_not_write_to_one_journal(tmp_path):
+    path = written(tmp_path / "j")
+    before = path.read_bytes()
+    with Journal(path, 10) as mine:
+        mine.resume(JOB)
+        for begin in (Journal(path, 10).begin, Journal(path, 10).resume):
+            with pytest.raises(ConfigError, match="is in use: another run"):
+                begin(JOB)
+    assert path.read_bytes() == before
+    with Journal(path, 10) as next_one:
+        next_one.resume(JOB)
+    with Journal(tmp_path / "new", 10) as first:
+        first.begin(JOB)
+        with pytest.raises(ConfigError, match="is in use"):
+            Journal(tmp_path / "new", 10).resume(JOB)
