@@ -1,11 +1,14 @@
 """A job as a value: which list, what to ask of each row, where the answers go."""
 
-from collections.abc import Callable, Hashable, Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
+import orjson
 
 from profilekit.bulk.kinds import Kind, cell_of_kind
 from profilekit.bulk.rows import Row
@@ -68,13 +71,16 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         for name in (self.id_name, *self.parameters, *self.columns, *([self.rest] if self.rest else [])):
             if name not in fields:
                 raise ConfigError(f"Job: {self.title} has no {name!r}; it has {', '.join(fields)}")
-        twice = {self.id_name, *self.parameters} & {*self.columns} | {self.id_name} & {*self.parameters}
-        if twice:
-            raise ConfigError(f"Job: {min(twice)} is given twice")
+        given = Counter([self.id_name, *self.parameters, *self.columns, *([self.rest] if self.rest else [])])
+        name, times = given.most_common(1)[0]
+        if times > 1:
+            raise ConfigError(f"Job: {name} is given twice")
         if self.into is not None and self.properties:
             raise ConfigError("Job: give into or properties, not both")
         if self.output is not None:
             check_output(Path(self.output))
+            if isinstance(self.source, str | Path) and Path(self.source).resolve() in self._written():
+                raise ConfigError(f"Job: {self.source} is what is read: name another output")
         elif self.is_read:
             raise ConfigError("Job: reading profiles needs an output")
         elif not isinstance(self.source, str | Path) or self.source == "-":
@@ -112,6 +118,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         beside = Path(self.output) if self.output is not None else Path(str(self.source))
         return beside.with_name(f"{beside.name}.journal")
 
+    def _written(self) -> tuple[Path, ...]:
+        return Path(str(self.output)).resolve(), self.journal.resolve()
+
     @property
     def options(self) -> dict[str, Any]:
         """What must be the same for a journal to be carried on with."""
@@ -127,12 +136,17 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         }
 
     @property
-    def key(self) -> Callable[[Row], Hashable]:
+    def key(self) -> Callable[[Row], str]:
         """What says of a row what it asks for: rows of which it is the same need one request."""
         if not self.columns:
             return attrgetter("user_id")
         columns = tuple(self.columns.values())
-        return lambda row: (row.user_id, *(str(row.fields.get(column)) for column in columns))
+
+        def key(row: Row) -> str:
+            cells = [row.fields.get(column) for column in columns]
+            return f"{row.user_id}\0{orjson.dumps(cells, default=str).decode()}"
+
+        return key
 
 
 def asker(job: Job, kinds: Mapping[str, Kind], *, texts: bool) -> Ask:
@@ -166,15 +180,23 @@ def asker(job: Job, kinds: Mapping[str, Kind], *, texts: bool) -> Ask:
 
 def _as_field(cell: object, kind: Any, where: str) -> Any:
     """Return a cell as a field's type has it: 3 out of "3", several values out of "a,b"."""
-    if not isinstance(cell, str):
-        return cell
-    several = tuple(part.strip() for part in cell.split(","))
-    for read in (several, cell) if len(several) > 1 else (cell, several):
+    for read in _readings(cell):
         try:
             return msgspec.convert(read, kind, strict=False)
         except msgspec.ValidationError as error:
             said = str(error)
     raise ConfigError(f"the cell under {where} cannot be used: {said}")
+
+
+def _readings(cell: object) -> tuple[Any, ...]:
+    """Return what a cell may mean, the likeliest first."""
+    if not isinstance(cell, str):
+        return cell, str(cell)
+    if cell.startswith("{"):
+        with suppress(orjson.JSONDecodeError):
+            return orjson.loads(cell), cell
+    several = tuple(part.strip() for part in cell.split(","))
+    return (several, cell) if len(several) > 1 else (cell, several)
 
 
 def _others(row: Row, known: set[str], kinds: Mapping[str, Kind], *, texts: bool) -> dict[str, Any]:

@@ -5,6 +5,7 @@ answer. Each line carries a checksum, so that what a crash left of the last ones
 """
 
 import os
+import secrets
 import zlib
 from array import array
 from collections import Counter
@@ -16,6 +17,7 @@ from typing import Any, Self
 
 import orjson
 
+from profilekit.bulk.place import take_place
 from profilekit.errors import ConfigError
 from profilekit.locking import lock
 
@@ -23,7 +25,8 @@ __all__ = ["Journal", "Was", "is_at_end"]
 
 _VERSION = 1
 _VALUE, _ERROR = b"=", b"!"
-_END = b"end"
+_END, _AGAIN = b"end", b"again"
+_MARKS = {_END, _AGAIN}
 
 _CHECKSUM = len(b"01234567 ")
 _READ_AHEAD = 256 * 1024
@@ -78,14 +81,14 @@ class Journal:
                 self._lock(file.fileno())
                 self._refuse_foreign(file.readline())
         # It gets its name when its first line is whole.
-        part = self.path.with_name(f"{self.path.name}.part")
-        self._file = self._opened(part, os.O_TRUNC)
+        part = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
+        self._file = self._opened(part, os.O_EXCL)
         self._append(orjson.dumps({"journal": _VERSION, **job}))
         try:
             self.sync()
-            part.replace(self.path)
+            take_place(part, self.path)
         except OSError:
-            part.unlink()
+            part.unlink(missing_ok=True)
             raise
 
     def look(self, job: dict[str, Any]) -> None:
@@ -103,7 +106,7 @@ class Journal:
                 if payload is None:
                     # What a crash left half written; all before it is whole.
                     break
-                if payload != _END:
+                if payload not in _MARKS:
                     row, _, rest = payload.partition(b" ")
                     self._note(int(row), self._size, rest[:1], rest[1:])
                 self._size += len(line)
@@ -147,7 +150,7 @@ class Journal:
         other = ", ".join(name for name, value in job.items() if found.get(name) != value)
         if other:
             raise ConfigError(
-                f"{self.path} is of a job that is not at its end, and was another ({other}): "
+                f"{self.path} is of another job, by its {other}: "
                 "carry on with that one, or begin anew with --fresh"
             )
 
@@ -172,8 +175,12 @@ class Journal:
         """
         left = memoryview(b"".join(self._lines))
         self._lines.clear()
-        while left:
-            left = left[os.write(self._file, left) :]
+        try:
+            while left:
+                left = left[os.write(self._file, left) :]
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
 
     def _note(self, row: int, offset: int, mark: bytes, payload: bytes) -> None:
         if self._offsets[row] == _NONE:
@@ -194,6 +201,15 @@ class Journal:
         """
         self._append(_END)
         self.sync()
+
+    def go_on(self) -> None:
+        """Note that a job that was at its end is not any more.
+
+        Raises:
+            OSError: When it cannot be written.
+        """
+        self._append(_AGAIN)
+        self.flush()
 
     def sync(self) -> None:
         """Write what was added, and wait until all of it would survive a loss of power."""
@@ -226,8 +242,10 @@ class Journal:
 
             def read(row: int) -> Was:
                 file.seek(self._offsets[row] - 1)
-                # All of it has been checked, or was written by this very run.
+                # What it says was checked, or written by this very run; whose it is shows when it is not.
                 line = file.readline()
+                if not line.startswith(b"%d " % row, _CHECKSUM):
+                    raise ConfigError(f"{self.path} was changed meanwhile: begin anew with --fresh")
                 mark = line.index(b" ", _CHECKSUM) + 1
                 payload = line[mark + 1 : -1]
                 return (None, payload) if line.startswith(_ERROR, mark) else (payload, None)

@@ -13,9 +13,10 @@ from profilekit.bulk import parquet
 from profilekit.bulk.job import Job
 from profilekit.bulk.journal import Journal
 from profilekit.bulk.kinds import Kinds
+from profilekit.bulk.rows import no_column
 from profilekit.bulk.sink import Layout, form_of, open_sink
 from profilekit.bulk.source import Rows
-from profilekit.bulk.survey import Survey, numbered
+from profilekit.bulk.survey import Survey, changed, digest_of, numbered
 from profilekit.errors import ConfigError
 
 __all__ = ["layout_of", "write_out"]
@@ -35,15 +36,19 @@ def layout_of(job: Job, survey: Survey) -> Layout:
         error=job.prefix + "error",
         expand=orjson.loads if job.into is None else _expander(job.into),
     )
-    taken = sorted({*layout.added} & {*survey.columns})
-    if taken:
-        raise ConfigError(f"the input already has a column {taken[0]!r}: give the new ones a prefix")
+    missing = sorted({*job.columns.values()} - {*survey.columns})
+    if missing and survey.rows:
+        raise no_column(missing[0], survey.columns)
+    names = Counter([*survey.columns, *layout.added])
+    name, times = names.most_common(1)[0]
+    if times > 1 and job.output is not None:
+        raise ConfigError(f"there would be two columns {name!r}: give the new ones a prefix")
     return layout
 
 
 def _parts(job: Job) -> dict[str, str]:
     """Return which parts of a profile are columns of their own, and what those are called."""
-    names: tuple[str, ...] = job.properties
+    names = tuple(dict.fromkeys(job.properties))
     if job.output is not None and form_of(Path(job.output)) == "parquet" and _is_struct(job.into):
         names = tuple(field.encode_name for field in msgspec.structs.fields(job.into))
     return {name: job.prefix + name for name in names}
@@ -78,6 +83,8 @@ def write_out(job: Job, rows: Rows, survey: Survey, journal: Journal, layout: La
             write(row.fields, value, error)
             if error is not None:
                 failed[orjson.loads(error)["type"]] += 1
+        if digest_of(rows) != survey.digest:
+            raise changed()
     return failed
 
 
@@ -90,7 +97,7 @@ def _types(job: Job, rows: Rows, survey: Survey, journal: Journal, layout: Layou
         types = dict.fromkeys(survey.columns, text)
     else:
         types = {name: parquet.type_of_kind(kind) for name, kind in survey.kinds.items()}
-    if job.into is not None:
+    if layout.parts and job.into is not None:
         fields = {field.encode_name: field.type for field in msgspec.structs.fields(job.into)}
         added = {name: parquet.type_of(fields[name]) for name in layout.parts}
     else:

@@ -57,22 +57,39 @@ def schema_of(path: Path, id_column: str) -> Any:
         schema = file.schema_arrow
     if id_column not in schema.names:
         raise no_column(id_column, schema.names)
-    return schema
+    if len(set(schema.names)) < len(schema.names):
+        raise ConfigError("two columns have the same name: rename one")
+    arrow, kind = _pyarrow(), schema.field(id_column).type
+    plain = kind.value_type if arrow.types.is_dictionary(kind) else kind
+    known = arrow.types
+    if not (known.is_string(plain) or known.is_large_string(plain) or known.is_integer(plain)):
+        raise ConfigError(f"the ids under {id_column!r} are {kind}: cast them to text or to integers")
+    return arrow.schema([field.with_type(_readable(field.type)) for field in schema])
+
+
+def _readable(kind: Any) -> Any:
+    """Return a type that Python has values for: it knows no nanoseconds."""
+    arrow = _pyarrow()
+    if arrow.types.is_timestamp(kind) and kind.unit == "ns":
+        return arrow.timestamp("us", tz=kind.tz)
+    if arrow.types.is_time64(kind) and kind.unit == "ns":
+        return arrow.time64("us")
+    return arrow.duration("us") if arrow.types.is_duration(kind) and kind.unit == "ns" else kind
 
 
 def read(path: Path, id_column: str) -> Iterator[Row]:
     """Read the rows of a file, a batch at a time."""
     pyarrow = _pyarrow()
-    line = 0
+    line, schema = 0, schema_of(path, id_column)
     with _file(path) as file:
         try:
             for batch in file.iter_batches(batch_size=_BATCH, use_threads=False):
-                for fields in batch.to_pylist():
+                for fields in batch.cast(schema).to_pylist():
                     line += 1
                     user_id = user_id_of(fields[id_column])
                     problem = f"row {line} has no {id_column!r} that is text or a whole number"
                     yield Row(line, fields, user_id, None if user_id is not None else problem)
-        except pyarrow.ArrowException as error:
+        except (pyarrow.ArrowException, ValueError, OverflowError) as error:
             raise ConfigError(f"{path} cannot be read after row {line}: {error}") from None
 
 
@@ -88,22 +105,30 @@ def type_of_kind(kind: Kind) -> Any:
 
 def type_of(kind: Any) -> Any:
     """Return the Arrow type of a Python type; JSON text for what Arrow has none for."""
-    return _type_of(msgspec.inspect.type_info(kind))
+    return _type_of(msgspec.inspect.type_info(kind)) or type_of_kind("text")
 
 
 def _type_of(info: Any) -> Any:
+    """Return an Arrow type, or None where there is none that holds all values."""
     arrow, known = _pyarrow(), msgspec.inspect
     if isinstance(info, known.UnionType):
         some = [_type_of(each) for each in info.types if not isinstance(each, known.NoneType)]
-        return some[0] if len(some) == 1 else arrow.string()
+        return some[0] if len(some) == 1 else None
     if isinstance(info, known.DateTimeType):
         return arrow.timestamp("us", tz="UTC")
     if isinstance(info, known.ListType | known.VarTupleType | known.SetType | known.FrozenSetType):
-        return arrow.list_(_type_of(info.item_type))
+        item = _type_of(info.item_type)
+        return None if item is None else arrow.list_(item)
     if isinstance(info, known.StructType):
-        return arrow.struct([(field.encode_name, _type_of(field.type)) for field in info.fields])
-    kinds: dict[Any, Kind] = {known.BoolType: "bool", known.IntType: "int", known.FloatType: "float"}
-    return type_of_kind(kinds.get(type(info), "text"))
+        fields = {field.encode_name: _type_of(field.type) for field in info.fields}
+        return None if None in fields.values() else arrow.struct(list(fields.items()))
+    kinds: dict[Any, Kind] = {
+        known.BoolType: "bool",
+        known.IntType: "int",
+        known.FloatType: "float",
+        known.StrType: "text",
+    }
+    return type_of_kind(kinds[type(info)]) if type(info) in kinds else None
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import orjson
 
 from profilekit.errors import ConfigError
 
-__all__ = ["READERS", "Reader", "Row", "no_column", "reader_of_text", "user_id_of"]
+__all__ = ["READERS", "Reader", "Row", "header_of", "no_column", "reader_of_text", "user_id_of"]
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
@@ -44,9 +44,20 @@ def reader_of_text(first: str, id_column: str) -> Reader | None:
         return _read_jsonl
     if id_column in next(csv.reader([first]), []):
         return _read_csv
+    if id_column in first.split("\t"):
+        return _read_tsv
     if first.startswith("[") or any(mark in first for mark in ",;\t"):
         return None
     return _read_ids
+
+
+def header_of(reader: Reader, file: TextIO, id_column: str) -> tuple[str, ...]:
+    """Return the columns that a text has, however few its rows; none where each row has its own."""
+    if reader is _read_jsonl:
+        return ()
+    if reader is _read_ids:
+        return (id_column,)
+    return tuple(next(csv.reader(file, delimiter="\t" if reader is _read_tsv else ","), ()))
 
 
 def no_column(wanted: str, columns: Iterable[str]) -> ConfigError:
@@ -126,9 +137,14 @@ def user_id_of(value: object) -> str | None:
 
 def _unwritable(fields: dict[str, Any], text: str) -> str | None:
     """Say why a row could not be written again as it was."""
-    # orjson reads such numbers as floats, which are others.
-    if _LONG_NUMBER.search(text) and any(not -(2**63) <= number < 2**64 for number in _whole_numbers(text)):
-        return "holds a whole number beyond 64 bits: write it as text"
+    try:
+        # orjson reads such numbers as floats, which are others.
+        if _LONG_NUMBER.search(text) and any(
+            not -(2**63) <= number < 2**64 for number in _whole_numbers(text)
+        ):
+            return "holds a whole number beyond 64 bits: write it as text"
+    except RecursionError:
+        return "is nested too deep"
     # Half a character only comes out of an escape; and what can be read may be nested too deep to be written.
     if "\\u" in text or text.count("[") + text.count("{") > _DEEPEST:
         try:

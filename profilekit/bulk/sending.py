@@ -12,7 +12,14 @@ import orjson
 from profilekit.bulk.job import Job
 from profilekit.bulk.journal import Journal
 from profilekit.client import ProfileClient
-from profilekit.errors import AuthError, ConfigError, ProfileKitError, StatusError, VendorUnavailableError
+from profilekit.errors import (
+    AuthError,
+    ConfigError,
+    ProfileKitError,
+    StatusError,
+    TransportError,
+    VendorUnavailableError,
+)
 from profilekit.outcome import Failed, Outcome
 from profilekit.request import Request
 
@@ -23,6 +30,9 @@ _MOST_WAITING = 1000
 
 # How often what is written is made safe from a loss of power, in seconds.
 _SYNC_EVERY = 1.0
+
+# How soon to look again whether a vendor is still down, in seconds, where nobody says.
+_LOOK_AGAIN = 1.0
 
 Item: TypeAlias = tuple[int, str, Request[Any] | ConfigError]
 """The number of a row, whom it is about, and its request, or why there is none."""
@@ -57,6 +67,7 @@ class Sending:
     ) -> None:
         """Take what sends, what takes the answers, what is told of each, and what ends it."""
         self._client, self._journal = client, journal
+        self._vendor = job.request.endpoint.vendor.name
         self._into, self._in_order = job.into, not job.is_read
         self._encode = _picked(job.properties) if job.properties else msgspec.json.encode
         self._progress, self._stop = progress, stop
@@ -99,6 +110,10 @@ class Sending:
         return not (self._is_left or self._next)
 
     @property
+    def _is_down(self) -> bool:
+        return self._client.stats().vendors[self._vendor].breaker == "open"
+
+    @property
     def _halted(self) -> bool:
         return self._stop.is_set() or self._refused is not None
 
@@ -111,9 +126,13 @@ class Sending:
                     await self._stop.wait()
 
     async def _sync(self) -> None:
-        while True:
+        while self._refused is None:
             await asyncio.sleep(_SYNC_EVERY)
-            await asyncio.to_thread(self._journal.fsync)
+            try:
+                await asyncio.to_thread(self._journal.fsync)
+            except OSError as error:
+                # It is said only once what could not be kept.
+                self._refused = error
 
     def _requests(self) -> Iterator[Request[Any]]:
         """Yield requests until there are none, or it is better to wait before the next."""
@@ -153,9 +172,9 @@ class Sending:
         item = self._under_way.pop(id(outcome.request))
         if not isinstance(outcome, Failed):
             self._done(item, self._encode(outcome.value), None)
-        elif isinstance(outcome.error, VendorUnavailableError) and not outcome.error.attempts:
-            # The client knew that the vendor is down, and sent nothing.
-            self._held = outcome.error.retry_after
+        elif self._is_down and isinstance(outcome.error, VendorUnavailableError | TransportError):
+            # That is no fault of the row's.
+            self._held = outcome.error.retry_after or _LOOK_AGAIN
             self._next.append(item)
         elif isinstance(outcome.error, AuthError):
             # No other row would fare better.
@@ -196,7 +215,8 @@ def _picked(names: tuple[str, ...]) -> Callable[[Any], bytes]:
         picked = {}
         for name in names:
             holder = next((each for each in known if name in each), None)
-            picked[name] = getattr(profile, name, None) if holder is None else holder[name]
+            field = getattr(profile, name) if name in profile.__struct_fields__ else None
+            picked[name] = field if holder is None else holder[name]
         return msgspec.json.encode(picked)
 
     return encode

@@ -1,11 +1,13 @@
 """Rows into a file: JSONL, CSV or Parquet, whole or not at all."""
 
+import base64
 import gzip
 import os
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import date, datetime, time
 from pathlib import Path
 from typing import IO, Any, TypeAlias, cast
 
@@ -13,6 +15,7 @@ import msgspec
 import orjson
 
 from profilekit.bulk import parquet
+from profilekit.bulk.place import take_place
 from profilekit.errors import ConfigError
 
 __all__ = ["Layout", "Write", "check_output", "form_of", "open_sink"]
@@ -122,9 +125,11 @@ def _whole(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
         if path.exists():
             part.chmod(path.stat().st_mode)
-        part.replace(path)
-    except BaseException:
+        take_place(part, path)
+    except BaseException as error:
         part.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = error.filename or str(path)
         raise
 
 
@@ -146,8 +151,9 @@ def _jsonl(file: IO[bytes], layout: Layout) -> Write:
     def write(fields: Mapping[str, Any], value: bytes | None, error: bytes | None) -> None:
         record = dict(fields)
         for name, cell in zip(names, _added(layout, value, error), strict=True):
+            # What is JSON already.
             record[name] = orjson.Fragment(cell) if type(cell) is bytes else cell
-        file.write(orjson.dumps(record, default=str, option=orjson.OPT_APPEND_NEWLINE))
+        file.write(orjson.dumps(record, default=_as_text, option=orjson.OPT_APPEND_NEWLINE))
 
     return write
 
@@ -194,8 +200,21 @@ def _quoted(cell: str) -> str:
 
 
 def _text(value: object) -> str:
-    if value is None:
+    """Return a value as the text of a cell."""
+    if value is None or value != value:  # noqa: PLR0124 - NaN, which is nothing, too
         return ""
-    if type(value) is bytes:
-        return value.decode()
-    return value if isinstance(value, str) else orjson.dumps(value, default=str).decode()
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool | int | float | dict | list):
+        return orjson.dumps(value, default=_as_text).decode()
+    return _as_text(value)
+
+
+def _as_text(value: object) -> str:
+    """Return what JSON has nothing for: bytes as UTF-8 or else base64, times as ISO 8601 has them."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return base64.b64encode(value).decode()
+    return value.isoformat() if isinstance(value, datetime | date | time) else str(value)

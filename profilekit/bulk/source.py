@@ -6,16 +6,16 @@ import io
 import shutil
 import sys
 import tempfile
+import threading
 import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import IO, Any, BinaryIO, TypeAlias
 
-import orjson
-
+from profilekit import jsontext
 from profilekit.bulk import parquet
-from profilekit.bulk.rows import READERS, Reader, Row, reader_of_text
+from profilekit.bulk.rows import READERS, Reader, Row, header_of, reader_of_text
 from profilekit.errors import ConfigError
 
 __all__ = ["Rows", "Source", "opened"]
@@ -33,11 +33,12 @@ class Rows:
 
     Attributes:
         path: The file.
+        name: What it is called in messages.
         id_column: Which column holds the user id.
         schema: The columns with their types, where the file has such (Parquet); else None.
     """
 
-    def __init__(self, path: Path, id_column: str) -> None:
+    def __init__(self, path: Path, id_column: str, *, name: str | None = None) -> None:
         """Find out what the file is.
 
         Args:
@@ -45,14 +46,16 @@ class Rows:
                 perhaps under the column's name; each perhaps compressed (``.gz``, ``.zst``). Where the
                 name says nothing, the first line does.
             id_column: Which column, or member, holds the user id.
+            name: What it is called in messages; the path unless told otherwise.
 
         Raises:
             ConfigError: When it cannot be read.
         """
-        self.path, self.id_column = path, id_column
-        self.schema = None
+        self.path, self.name, self.id_column = path, name or str(path), id_column
+        self._abandoned = False
+        self.schema: Any = None
         self._reader: Reader | None = None
-        with _readable(path):
+        with _readable(self.name):
             if parquet.is_parquet(path):
                 self.schema = parquet.schema_of(path, id_column)
             else:
@@ -63,14 +66,36 @@ class Rows:
         """Whether all values are text, and only what they say tells of what kind they are."""
         return self._reader is not None and self._reader is not READERS[".jsonl"]
 
+    @property
+    def form(self) -> str:
+        """How the file is read."""
+        return "parquet" if self._reader is None else self._reader.__name__.removeprefix("_read_")
+
+    def header(self) -> tuple[str, ...]:
+        """Return the columns that the file has, however few its rows."""
+        if self._reader is None:
+            return tuple(self.schema.names)
+        with _readable(self.name), _text(self.path) as file:
+            return header_of(self._reader, file, self.id_column)
+
+    def abandon(self) -> None:
+        """End whoever reads them, in whatever thread."""
+        self._abandoned = True
+
     def __iter__(self) -> Iterator[Row]:
         """Read the rows from the start."""
-        with _readable(self.path):
-            if self._reader is None:
-                yield from parquet.read(self.path, self.id_column)
-                return
-            with _text(self.path) as file:
-                yield from self._reader(file, self.id_column)
+        with _readable(self.name):
+            for row in self._read():
+                if self._abandoned:
+                    raise ConfigError(f"{self.name} is not read any more")
+                yield row
+
+    def _read(self) -> Iterator[Row]:
+        if self._reader is None:
+            yield from parquet.read(self.path, self.id_column)
+            return
+        with _text(self.path) as file:
+            yield from self._reader(file, self.id_column)
 
     def _reader_by_name(self) -> Reader | None:
         suffixes = [suffix.lower() for suffix in self.path.suffixes if suffix.lower() not in _COMPRESSED]
@@ -82,22 +107,22 @@ class Rows:
         reader = reader_of_text(first, self.id_column)
         if reader is None:
             raise ConfigError(
-                f"cannot tell what {self.path} is: name it .csv, .tsv, .jsonl, .parquet, or .txt (ids)"
+                f"cannot tell what {self.name} is: name it .csv, .tsv, .jsonl, .parquet, or .txt (ids)"
             )
         return reader
 
 
 @contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _readable(name: str) -> Iterator[None]:
     """Turn what may be wrong with a file into an error that says so."""
     try:
         yield
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8: {error.reason}") from None
+        raise ConfigError(f"{name} is not UTF-8: {error.reason}") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise ConfigError(f"{path} is not compressed as its first bytes say: {error}") from None
+        raise ConfigError(f"{name} is not compressed as its first bytes say: {error}") from None
     except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror or error}") from None
+        raise ConfigError(f"cannot read {name}: {error.strerror or error}") from None
 
 
 @contextmanager
@@ -173,7 +198,13 @@ async def opened(source: Source, id_column: str) -> AsyncIterator[Rows]:
     with tempfile.NamedTemporaryFile(prefix="profilekit-", suffix=_suffix(source)) as copy:
         await _copy(source, copy, id_column)
         copy.flush()
-        yield Rows(Path(copy.name), id_column)
+        yield Rows(Path(copy.name), id_column, name=_name(source))
+
+
+def _name(source: Source) -> str:
+    if source == "-":
+        return "standard input"
+    return str(source) if isinstance(source, str | Path) else "the list of rows"
 
 
 def _suffix(source: Source) -> str:
@@ -184,16 +215,17 @@ def _suffix(source: Source) -> str:
 
 
 async def _copy(source: Source, copy: IO[bytes], id_column: str) -> None:
-    if source == "-":
-        await asyncio.to_thread(shutil.copyfileobj, sys.stdin.buffer, copy)
-    elif isinstance(source, str | Path):
-        await asyncio.to_thread(_drain, Path(source), copy)
+    if isinstance(source, str | Path):
+        with _readable(_name(source)):
+            await _drained(source, copy)
     elif isinstance(source, AsyncIterable):
+        number = 0
         async for row in source:
-            copy.write(_line(row, id_column))
+            number += 1
+            copy.write(_line(row, id_column, number))
     elif isinstance(source, Iterable):
-        for row in source:
-            copy.write(_line(row, id_column))
+        for number, row in enumerate(source, 1):
+            copy.write(_line(row, id_column, number))
     else:
         raise ConfigError(f"a source is a path or rows, got {type(source).__name__}")
 
@@ -202,14 +234,37 @@ def _is_pipe(path: Path) -> bool:
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
-def _drain(path: Path, copy: IO[bytes]) -> None:
-    with _readable(path), path.open("rb") as pipe:
-        shutil.copyfileobj(pipe, copy)
+async def _drained(source: str | Path, copy: IO[bytes]) -> None:
+    """Copy what may never end, in a thread that nobody waits for: a program can end meanwhile."""
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+
+    def finish(error: BaseException | None) -> None:
+        if not done.done():
+            done.set_result(None) if error is None else done.set_exception(error)
+
+    def drain() -> None:
+        failure: BaseException | None = None
+        try:
+            with nullcontext(sys.stdin.buffer) if source == "-" else Path(source).open("rb") as pipe:
+                shutil.copyfileobj(pipe, copy)
+        except (OSError, ValueError) as error:
+            failure = error
+        with suppress(RuntimeError):
+            loop.call_soon_threadsafe(finish, failure)
+
+    threading.Thread(target=drain, daemon=True).start()
+    await done
 
 
-def _line(row: Mapping[str, Any] | str, id_column: str) -> bytes:
-    fields = {id_column: row} if isinstance(row, str) else dict(row)
+def _line(row: Mapping[str, Any] | str, id_column: str, number: int) -> bytes:
+    if isinstance(row, Mapping):
+        fields = dict(row)
+    elif isinstance(row, str | int) and not isinstance(row, bool):
+        fields = {id_column: row}
+    else:
+        raise ConfigError(f"row {number} is neither a mapping nor an id, but {type(row).__name__}")
     try:
-        return orjson.dumps(fields, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY)
-    except TypeError as error:
-        raise ConfigError(f"a row cannot be written as JSON: {error}") from None
+        return jsontext.dumps(fields) + b"\n"
+    except ConfigError as error:
+        raise ConfigError(f"row {number} cannot be kept as JSON: {error}") from None

@@ -1,9 +1,9 @@
 """A job from its list to its output, in steps that can be carried on with after any end."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,13 +20,15 @@ from profilekit.request import Request
 
 __all__ = ["Outlook", "Report", "look_ahead", "run"]
 
+T = TypeVar("T")
+
 
 class Outlook(msgspec.Struct, frozen=True):
     """What running a job would do.
 
     Attributes:
         rows: Rows of the list.
-        bad: Rows of which no request can be made.
+        bad: Rows that are left of which no request can be made.
         requests: Requests that would be sent, retries aside.
         done: Requests that were answered in an earlier run.
         failed: How many of those came to an error.
@@ -73,9 +75,11 @@ async def look_ahead(job: Job, *, fresh: bool = False, retry_failed: bool = Fals
 
     def look(rows: Rows) -> Outlook:
         survey = _survey(job, rows)
+        layout_of(job, survey)
         journal = Journal(job.journal, survey.rows)
         if _carries_on(job, fresh=fresh, retry_failed=retry_failed):
-            journal.look(_identity(job, survey))
+            journal.look(_identity(job, rows, survey))
+            _check_retry(journal, survey, retry_failed=retry_failed)
         todo = _todo(job, rows, survey, journal, retry_failed=retry_failed)
         requests = [isinstance(request, Request) for _, _, request in todo]
         return Outlook(
@@ -87,7 +91,7 @@ async def look_ahead(job: Job, *, fresh: bool = False, retry_failed: bool = Fals
         )
 
     async with opened(job.source, job.id_column) as rows:
-        return await asyncio.to_thread(look, rows)
+        return await _in_thread(rows, lambda: look(rows))
 
 
 async def run(
@@ -103,13 +107,15 @@ async def run(
 
     Every answer is on disk as soon as it is there. However a run ends, the same job carries on: no row
     is lost or doubled, and nobody is asked for twice but who was under way. While the vendor is down,
-    it waits. The output gets its name when it is complete.
+    it waits. The output gets its name when it is complete; until then, what is done takes as much room
+    beside it.
 
     Args:
         job: The job.
         client: What sends; it must have an account of the job's vendor.
         fresh: Begin anew, whatever an earlier run has left.
-        retry_failed: Send again what failed in an earlier run.
+        retry_failed: Send again what failed in an earlier run; writes, too, where later rows of the same
+            user have been sent since.
         progress: Is told how far it has come.
         stop: When set, what is under way is finished, and the run ends incomplete.
 
@@ -123,21 +129,25 @@ async def run(
     progress = progress or Progress()
     before = _sent(job, client)
     async with opened(job.source, job.id_column) as rows:
-        survey = await asyncio.to_thread(_survey, job, rows)
+        survey = await _in_thread(rows, lambda: _survey(job, rows))
         layout = layout_of(job, survey)
         with Journal(job.journal, survey.rows) as journal:
+            identity = _identity(job, rows, survey)
             if _carries_on(job, fresh=fresh, retry_failed=retry_failed):
-                await asyncio.to_thread(journal.resume, _identity(job, survey))
+                await _in_thread(rows, lambda: journal.resume(identity))
+                _check_retry(journal, survey, retry_failed=retry_failed)
+                journal.go_on()
             else:
-                journal.begin(_identity(job, survey))
-            progress.begin(journal.done, survey.rows - survey.again)
+                journal.begin(identity)
+            again = journal.failures().total() if retry_failed else 0
+            progress.begin(journal.done - again, survey.rows - survey.again)
             todo = _todo(job, rows, survey, journal, retry_failed=retry_failed)
             sending = Sending(job, client, journal, progress, stop or asyncio.Event())
             is_complete = await sending.run(todo)
             failed = journal.failures()
             if is_complete:
                 progress.phase = "writing"
-                failed = await asyncio.to_thread(write_out, job, rows, survey, journal, layout)
+                failed = await _in_thread(rows, lambda: write_out(job, rows, survey, journal, layout))
                 journal.end()
             left = journal.path if not is_complete or journal.failures().keys() - {"ConfigError"} else None
             through = survey.rows if is_complete else journal.done
@@ -157,14 +167,32 @@ def _sent(job: Job, client: ProfileClient) -> int:
     return client.stats().vendors[job.request.endpoint.vendor.name].sent
 
 
+async def _in_thread(rows: Rows, work: Callable[[], T]) -> T:
+    """Do what takes long without holding up the event loop; nothing of it is left when it is cancelled."""
+    working = asyncio.ensure_future(asyncio.to_thread(work))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        rows.abandon()
+        await asyncio.wait([working])
+        # What became of it matters to nobody, but must be asked for.
+        working.exception()
+        raise
+
+
 def _survey(job: Job, rows: Rows) -> Survey:
-    # Parquet has types already, and a text's only matter where its cells are sent.
-    untyped = rows.is_text if job.rest is not None else not rows.is_text and rows.schema is None
-    return look_over(rows, job.key if job.is_read else None, kinds=untyped)
+    # Parquet says so itself, and of what kind a text's cells are only matters where they are sent.
+    kinds = job.rest is not None if rows.is_text else rows.schema is None
+    return look_over(rows, job.key if job.is_read else None, kinds=kinds)
 
 
-def _identity(job: Job, survey: Survey) -> dict[str, Any]:
-    return {"input": survey.digest, **job.options}
+def _identity(job: Job, rows: Rows, survey: Survey) -> dict[str, Any]:
+    return {"input": survey.digest, "form": rows.form, **job.options}
+
+
+def _check_retry(journal: Journal, survey: Survey, *, retry_failed: bool) -> None:
+    if retry_failed and journal.done < survey.rows - survey.again:
+        raise ConfigError("the earlier run is not through: run the job to its end before its failures")
 
 
 def _carries_on(job: Job, *, fresh: bool, retry_failed: bool) -> bool:

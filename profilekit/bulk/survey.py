@@ -2,7 +2,8 @@
 
 import hashlib
 from array import array
-from collections.abc import Callable, Hashable, Iterable, Iterator
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeAlias
 
 import msgspec
@@ -12,9 +13,9 @@ from profilekit.bulk.rows import Row, no_column
 from profilekit.bulk.source import Rows
 from profilekit.errors import ConfigError
 
-__all__ = ["Key", "Survey", "look_over", "numbered"]
+__all__ = ["Key", "Survey", "changed", "digest_of", "look_over", "numbered"]
 
-Key: TypeAlias = Callable[[Row], Hashable]
+Key: TypeAlias = Callable[[Row], str]
 """Says of a row what it asks for: rows of which it says the same need one request."""
 
 # Hashes are looked through in so many parts, one after the other, since each part becomes a list.
@@ -29,7 +30,7 @@ class Survey(msgspec.Struct, frozen=True):
         bad: How many of them name no user.
         columns: The columns of all rows, in the order in which they appear.
         kinds: Of what kind each column is, where that was looked for.
-        repeated: The hashes of the keys that come more than once; of some others by chance.
+        repeated: The hashes of the keys that come more than once, sorted; of some others by chance.
         again: How many rows ask for what a row before them asks for.
         digest: What the file holds, as a checksum.
     """
@@ -38,7 +39,7 @@ class Survey(msgspec.Struct, frozen=True):
     bad: int
     columns: tuple[str, ...]
     kinds: dict[str, Kind]
-    repeated: frozenset[int]
+    repeated: "array[int]"
     again: int
     digest: str
 
@@ -55,7 +56,7 @@ def look_over(rows: Rows, key: Key | None, *, kinds: bool) -> Survey:
         ConfigError: When it cannot be read, or no row has the column of ids.
     """
     count = bad = 0
-    columns: dict[str, None] = {}
+    columns: dict[str, None] = dict.fromkeys(rows.header())
     seen = Kinds(texts=rows.is_text)
     hashes = [array("q") for _ in range(_PARTS)]
     width = 0
@@ -74,22 +75,27 @@ def look_over(rows: Rows, key: Key | None, *, kinds: bool) -> Survey:
     if count and rows.id_column not in columns:
         raise no_column(rows.id_column, columns)
     repeated, again = _repeated(hashes)
+    return Survey(count, bad, tuple(columns), seen.of(columns), repeated, again, digest_of(rows))
+
+
+def digest_of(rows: Rows) -> str:
+    """Return a checksum of what a list is read from."""
     with rows.path.open("rb") as file:
-        digest = hashlib.file_digest(file, "blake2b").hexdigest()[:32]
-    return Survey(count, bad, tuple(columns), seen.of(columns), repeated, again, digest)
+        return hashlib.file_digest(file, "blake2b").hexdigest()[:32]
 
 
-def _repeated(parts: list["array[int]"]) -> tuple[frozenset[int], int]:
-    repeated: set[int] = set()
+def _repeated(parts: list["array[int]"]) -> tuple["array[int]", int]:
+    repeated = array("q")
     again = 0
     for part in parts:
         last = None
         for found in sorted(part):
             if found == last:
-                repeated.add(found)
                 again += 1
+                if not repeated or repeated[-1] != found:
+                    repeated.append(found)
             last = found
-    return frozenset(repeated), again
+    return array("q", sorted(repeated)), again
 
 
 def numbered(rows: Iterable[Row], survey: Survey, key: Key | None) -> Iterator[tuple[int, Row]]:
@@ -103,20 +109,26 @@ def numbered(rows: Iterable[Row], survey: Survey, key: Key | None) -> Iterator[t
     Raises:
         ConfigError: When there are not as many rows as were surveyed.
     """
-    first: dict[Hashable, int] = {}
-    count = 0
+    repeated, count = survey.repeated, 0
+    # By the place of the hash: the first row, and another hash of its key, as one alone may meet.
+    firsts, others = array("q", [-1]) * len(repeated), array("q", [0]) * len(repeated)
     for count, row in enumerate(rows, 1):
         if count > survey.rows:
             break
         number = count - 1
-        if (
-            not survey.repeated
-            or key is None
-            or row.user_id is None
-            or hash(wanted := key(row)) not in survey.repeated
-        ):
-            yield number, row
-        else:
-            yield first.setdefault(wanted, number), row
+        if repeated and key is not None and row.user_id is not None:
+            wanted = key(row)
+            place = bisect_left(repeated, found := hash(wanted))
+            if place < len(repeated) and repeated[place] == found:
+                if firsts[place] < 0:
+                    firsts[place], others[place] = number, hash(f"{wanted}\0")
+                elif others[place] == hash(f"{wanted}\0"):
+                    number = firsts[place]
+        yield number, row
     if count != survey.rows:
-        raise ConfigError("the input changed while it was read: run the job again")
+        raise changed()
+
+
+def changed() -> ConfigError:
+    """Return the error of a list that is not what it was."""
+    return ConfigError("the input changed while it was read: begin anew with --fresh")

@@ -15,6 +15,7 @@ from profilekit.cli.options import given, read_rate, request_options
 from profilekit.cli.show import Watched, duration, stderr, summary, watched
 from profilekit.client import ProfileClient
 from profilekit.engine.retry import Retry
+from profilekit.errors import ConfigError
 from profilekit.rate import Rate
 from profilekit.request import Account, Request
 from profilekit.vendors import amplitude, userflux
@@ -31,10 +32,13 @@ _GETS: dict[str, type[Request[Any]]] = {"amplitude": amplitude.GetProfile, "user
 
 def _pairs(_: click.Context, __: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
     """Read FIELD=COLUMN, any number of times."""
-    pairs = dict(text.partition("=")[::2] for text in texts)
-    if not all(name and column for name, column in pairs.items()):
+    pairs = [text.partition("=")[::2] for text in texts]
+    if not all(name and column for name, column in pairs):
         raise click.BadParameter("it is not FIELD=COLUMN")
-    return {name.replace("-", "_"): column for name, column in pairs.items()}
+    columns = {name.replace("-", "_"): column for name, column in pairs}
+    if len(columns) < len(pairs):
+        raise click.BadParameter("a field is given twice")
+    return columns
 
 
 _SHARED = (
@@ -154,7 +158,8 @@ def update_list(
     their order.
 
     However it ends, the same command carries on: what is done is kept in OUTPUT.journal, or
-    INPUT.journal. What was under way is sent again.
+    INPUT.journal. What was under way is sent again. --retry-failed sends a row again even where a later
+    one of the same user has been sent.
     """
     job = Job(
         source=source,
@@ -211,19 +216,26 @@ async def _run(job: Job, account: Account, *, retry_failed: bool, fresh: bool) -
                         progress=watch.progress,
                         stop=stop,
                     )
+        except ConfigError:
+            raise
         except BaseException:
-            if job.journal.exists():
-                click.echo(f"What is done is kept in {job.journal}: the same command carries on.", err=True)
+            if watch.progress.phase != "reading":
+                _say_how_to_go_on(job, fresh=fresh)
             raise
     where = f"{report.rows} rows in {job.output}" if job.output else f"{report.rows} rows"
     title = where if report.is_complete else "Interrupted"
     stderr().print(summary(title, [(watch.name, report, watch.seconds, account.rate)]))
-    return _status(report, job)
+    return _status(report, job, fresh=fresh)
 
 
-def _status(report: Report, job: Job) -> int:
+def _say_how_to_go_on(job: Job, *, fresh: bool) -> None:
+    without = ", without --fresh," if fresh else ""
+    click.echo(f"What is done is kept in {job.journal}: the same command{without} carries on.", err=True)
+
+
+def _status(report: Report, job: Job, *, fresh: bool) -> int:
     if not report.is_complete:
-        click.echo(f"What is done is kept in {job.journal}: the same command carries on.", err=True)
+        _say_how_to_go_on(job, fresh=fresh)
         return _INTERRUPTED
     if report.journal is not None:
         click.echo(f"The failures are kept in {report.journal}: --retry-failed sends them again.", err=True)

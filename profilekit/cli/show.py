@@ -132,7 +132,7 @@ def summary(title: str, done: list[tuple[str, Report, float, Rate]]) -> Table:
     """Return a table of what came of jobs: the name of each, its report, seconds, and quota."""
     table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0), header_style="bold")
     table.add_column("step")
-    for heading in ("profiles", "failed", "seconds", "rate of quota"):
+    for heading in ("done", "failed", "seconds", "rate of quota"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("failures", min_width=26, overflow="fold")
     for name, report, seconds, quota in done:

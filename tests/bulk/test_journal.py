@@ -90,9 +90,9 @@ def test_a_block_that_a_loss_of_power_left_as_garbage_is_not_believed(tmp_path):
 
 def test_another_job_is_refused_and_the_difference_named(tmp_path):
     path = written(tmp_path / "j")
-    with pytest.raises(ConfigError, match=r"was another \(request\)"):
+    with pytest.raises(ConfigError, match="by its request:"):
         resumed(path, job={**JOB, "request": "userflux.GetProfile"})
-    with pytest.raises(ConfigError, match=r"was another \(input\)"):
+    with pytest.raises(ConfigError, match="by its input:"):
         resumed(path, job={**JOB, "input": "abd"})
 
 

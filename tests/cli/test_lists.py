@@ -137,7 +137,7 @@ def test_a_full_disk_ends_it_with_a_line_and_the_same_command_goes_on(simulated,
     )
     assert failed.returncode == 1
     assert "Traceback" not in failed.stderr
-    assert failed.stderr.splitlines()[-1] == "profilekit: input or output: File too large"
+    assert failed.stderr.splitlines()[-1] == f"profilekit: {output}.journal: File too large"
     assert "the same command carries on" in failed.stderr
     done = done_of(tmp_path / "out.jsonl.journal")
     assert 0 < done < 2_000
@@ -191,6 +191,9 @@ def test_a_row_gives_parameters_and_properties_become_columns(cli, simulated, tm
     [
         (("--column", "rec_id"), "it is not FIELD=COLUMN"),
         (("--column", "rex=rec"), "has no 'rex'"),
+        (("--column", "rec_id=a", "--column", "rec-id=b"), "a field is given twice"),
+        (("--column", "rec_id=rec"), "no column 'rec'; the columns are: user_id, n"),
+        (("--property", "n"), "two columns 'n'"),
         (("--retry-failed",), "no failures to retry"),
         (("--retry-failed", "--fresh"), "not both"),
     ],
