@@ -15,7 +15,8 @@ from profilekit.errors import ConfigError
 __all__ = ["Cells", "is_parquet", "read", "schema_of", "type_of", "type_of_kind", "writer"]
 
 _MAGIC = b"PAR1"
-_BATCH = 2048
+_BATCH = 1024
+_BUFFER = 256 * 1024
 
 Cells = Callable[[Sequence[Any]], None]
 """Writes one row of cells."""
@@ -39,7 +40,8 @@ def _pyarrow() -> Any:
 def _file(path: Path) -> Any:
     pyarrow = _pyarrow()
     try:
-        return pyarrow.parquet.ParquetFile(path)
+        # Without a buffer, a column is read as a whole, however many rows its group has.
+        return pyarrow.parquet.ParquetFile(path, buffer_size=_BUFFER, pre_buffer=False)
     except pyarrow.ArrowException as error:
         raise ConfigError(f"{path} is not Parquet: {error}") from None
 
@@ -89,6 +91,8 @@ def read(path: Path, id_column: str) -> Iterator[Row]:
                     user_id = user_id_of(fields[id_column])
                     problem = f"row {line} has no {id_column!r} that is text or a whole number"
                     yield Row(line, fields, user_id, None if user_id is not None else problem)
+                # Arrow's pool would keep what it has had.
+                pyarrow.default_memory_pool().release_unused()
         except (pyarrow.ArrowException, ValueError, OverflowError) as error:
             raise ConfigError(f"{path} cannot be read after row {line}: {error}") from None
 
@@ -143,7 +147,9 @@ def writer(file: IO[bytes], types: Mapping[str, Any]) -> Iterator[Cells]:
     schema = arrow.schema(list(types.items()))
     texts = [place for place, kind in enumerate(schema.types) if arrow.types.is_string(kind)]
     columns: list[list[Any]] = [[] for _ in types]
-    out = arrow.parquet.ParquetWriter(file, schema, compression="zstd")
+    # Of a text, the least and the greatest of each group are kept until the end: whole profiles.
+    measured = [name for place, name in enumerate(schema.names) if place not in texts]
+    out = arrow.parquet.ParquetWriter(file, schema, compression="zstd", write_statistics=measured)
 
     def write(cells: Sequence[Any]) -> None:
         for column, cell in zip(columns, cells, strict=True):

@@ -31,9 +31,6 @@ _MOST_WAITING = 1000
 # How often what is written is made safe from a loss of power, in seconds.
 _SYNC_EVERY = 1.0
 
-# How soon to look again whether a vendor is still down, in seconds, where nobody says.
-_LOOK_AGAIN = 1.0
-
 Item: TypeAlias = tuple[int, str, Request[Any] | ConfigError]
 """The number of a row, whom it is about, and its request, or why there is none."""
 
@@ -174,7 +171,7 @@ class Sending:
             self._done(item, self._encode(outcome.value), None)
         elif self._is_down and isinstance(outcome.error, VendorUnavailableError | TransportError):
             # That is no fault of the row's.
-            self._held = outcome.error.retry_after or _LOOK_AGAIN
+            self._held = outcome.error.retry_after or 0.0
             self._next.append(item)
         elif isinstance(outcome.error, AuthError):
             # No other row would fare better.
