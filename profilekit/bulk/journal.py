@@ -10,7 +10,7 @@ import zlib
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -65,9 +65,14 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Close the file."""
-        if self._file >= 0:
-            os.close(self._file)
+        """Write what was added, and close the file."""
+        if self._file < 0:
+            return
+        with suppress(OSError):
+            self.flush()
+        # Its number may be that of another file from now on.
+        os.close(self._file)
+        self._file = -1
 
     def begin(self, job: dict[str, Any]) -> None:
         """Start an empty journal of a job, in place of what there is of an earlier one.

@@ -133,3 +133,17 @@ def test_two_runs_do_not_write_to_one_journal(tmp_path):
         first.begin(JOB)
         with pytest.raises(ConfigError, match="is in use"):
             Journal(tmp_path / "new", 10).resume(JOB)
+
+
+def test_what_was_added_is_written_when_it_closes_and_nothing_after_that(tmp_path):
+    path = tmp_path / "j"
+    with Journal(path, 10) as journal:
+        journal.begin(JOB)
+        journal.add(3, b"3", None)
+    assert list(resumed(path).numbers()) == [3]
+    other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT)
+    journal.add(4, b"4", None)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        journal.flush()
+    os.close(other)
+    assert (tmp_path / "other").read_bytes() == b""

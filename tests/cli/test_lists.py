@@ -17,7 +17,8 @@ LOST_BY_A_KILL = 2 * WINDOW
 
 
 def command(*arguments):
-    return [sys.executable, "-m", "profilekit", *map(str, arguments)]
+    # -P, so that what is installed is run, and not the source beside which the tests stand.
+    return [sys.executable, "-P", "-m", "profilekit", *map(str, arguments)]
 
 
 def users(tmp_path, count):

@@ -271,7 +271,7 @@ if "fork" not in sys.argv:
 
 
 def owner(path, *options):
-    command = [sys.executable, "-c", OWNER, str(path), *options]
+    command = [sys.executable, "-P", "-c", OWNER, str(path), *options]
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
