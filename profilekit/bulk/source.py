@@ -246,7 +246,9 @@ async def _drained(source: str | Path, copy: IO[bytes]) -> None:
     def drain() -> None:
         failure: BaseException | None = None
         try:
-            with nullcontext(sys.stdin.buffer) if source == "-" else Path(source).open("rb") as pipe:
+            # Without its buffer, whose lock the interpreter would wait for at its end.
+            stdin = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
+            with nullcontext(stdin) if source == "-" else Path(source).open("rb", buffering=0) as pipe:
                 shutil.copyfileobj(pipe, copy)
         except (OSError, ValueError) as error:
             failure = error
