@@ -15,7 +15,7 @@ from profilekit.bulk.rows import Row
 from profilekit.bulk.sink import check_output
 from profilekit.bulk.source import Source
 from profilekit.errors import ConfigError
-from profilekit.request import Request, title
+from profilekit.request import Request
 
 __all__ = ["Ask", "Job", "asker"]
 
@@ -67,14 +67,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         """Refuse what cannot work."""
         if not (isinstance(self.request, type) and issubclass(self.request, Request)):
             raise ConfigError("Job: request must be a class of requests, such as amplitude.GetProfile")
-        fields = self.request.__struct_fields__
-        for name in (self.id_name, *self.parameters, *self.columns, *([self.rest] if self.rest else [])):
-            if name not in fields:
-                raise ConfigError(f"Job: {self.title} has no {name!r}; it has {', '.join(fields)}")
-        given = Counter([self.id_name, *self.parameters, *self.columns, *([self.rest] if self.rest else [])])
-        name, times = given.most_common(1)[0]
-        if times > 1:
-            raise ConfigError(f"Job: {name} is given twice")
+        self._check_fields()
         if self.into is not None and self.properties:
             raise ConfigError("Job: give into or properties, not both")
         if self.output is not None:
@@ -86,6 +79,15 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         elif not isinstance(self.source, str | Path) or self.source == "-":
             raise ConfigError("Job: give an output, or a file to read: the journal is kept beside it")
         _ = self.sample
+
+    def _check_fields(self) -> None:
+        fields = self.request.__struct_fields__
+        rest = () if self.rest is None else (self.rest,)
+        for name, times in Counter([self.id_name, *self.parameters, *self.columns, *rest]).items():
+            if name not in fields:
+                raise ConfigError(f"Job: {self.title} has no {name!r}; it has {', '.join(fields)}")
+            if times > 1:
+                raise ConfigError(f"Job: {name} is given twice")
 
     @property
     def id_name(self) -> str:
@@ -125,7 +127,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     def options(self) -> dict[str, Any]:
         """What must be the same for a journal to be carried on with."""
         return {
-            "request": title(self.sample),
+            "request": self.title,
             "parameters": {name: repr(value) for name, value in self.parameters.items()},
             "columns": dict(self.columns),
             "id column": self.id_column,

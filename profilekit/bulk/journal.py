@@ -87,7 +87,7 @@ class Journal:
                 self._refuse_foreign(file.readline())
         # It gets its name when its first line is whole.
         part = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
-        self._file = self._opened(part, os.O_EXCL)
+        self._file = self._opened(part, os.O_CREAT | os.O_EXCL)
         self._append(orjson.dumps({"journal": _VERSION, **job}))
         try:
             self.sync()
@@ -123,13 +123,14 @@ class Journal:
             ConfigError: When it is of another job, or no journal.
             OSError: When it cannot be read or written.
         """
-        self.look(job)
+        # It is ours before it is read: else another run may add to it meanwhile.
         self._file = self._opened(self.path, 0)
+        self.look(job)
         os.ftruncate(self._file, self._size)
 
     def _opened(self, path: Path, flags: int) -> int:
         # Profiles are nobody else's business.
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | flags, 0o600)
+        file = os.open(path, os.O_RDWR | os.O_APPEND | flags, 0o600)
         try:
             self._lock(file)
         except ConfigError:

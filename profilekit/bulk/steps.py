@@ -132,13 +132,12 @@ async def run(
         survey = await _in_thread(rows, lambda: _survey(job, rows))
         layout = layout_of(job, survey)
         with Journal(job.journal, survey.rows) as journal:
-            identity = _identity(job, rows, survey)
             if _carries_on(job, fresh=fresh, retry_failed=retry_failed):
-                await _in_thread(rows, lambda: journal.resume(identity))
+                await _in_thread(rows, lambda: journal.resume(_identity(job, rows, survey)))
                 _check_retry(journal, survey, retry_failed=retry_failed)
                 journal.go_on()
             else:
-                journal.begin(identity)
+                journal.begin(_identity(job, rows, survey))
             again = journal.failures().total() if retry_failed else 0
             progress.begin(journal.done - again, survey.rows - survey.again)
             todo = _todo(job, rows, survey, journal, retry_failed=retry_failed)
@@ -152,7 +151,7 @@ async def run(
             left = journal.path if not is_complete or journal.failures().keys() - {"ConfigError"} else None
             through = survey.rows if is_complete else journal.done
     if left is None:
-        journal.path.unlink()
+        journal.path.unlink(missing_ok=True)
     return Report(
         rows=survey.rows,
         succeeded=through - failed.total(),

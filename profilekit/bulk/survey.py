@@ -27,7 +27,6 @@ class Survey(msgspec.Struct, frozen=True):
 
     Attributes:
         rows: How many rows there are.
-        bad: How many of them name no user.
         columns: The columns of all rows, in the order in which they appear.
         kinds: Of what kind each column is, where that was looked for.
         repeated: The hashes of the keys that come more than once, sorted; of some others by chance.
@@ -36,7 +35,6 @@ class Survey(msgspec.Struct, frozen=True):
     """
 
     rows: int
-    bad: int
     columns: tuple[str, ...]
     kinds: dict[str, Kind]
     repeated: "array[int]"
@@ -55,7 +53,7 @@ def look_over(rows: Rows, key: Key | None, *, kinds: bool) -> Survey:
     Raises:
         ConfigError: When it cannot be read, or no row has the column of ids.
     """
-    count = bad = 0
+    count = 0
     columns: dict[str, None] = dict.fromkeys(rows.header())
     seen = Kinds(texts=rows.is_text)
     hashes = [array("q") for _ in range(_PARTS)]
@@ -67,15 +65,13 @@ def look_over(rows: Rows, key: Key | None, *, kinds: bool) -> Survey:
             width = len(row.fields)
         if kinds:
             seen.see(row.fields)
-        if row.user_id is None:
-            bad += 1
-        elif key is not None:
+        if key is not None and row.user_id is not None:
             found = hash(key(row))
             hashes[found % _PARTS].append(found)
     if count and rows.id_column not in columns:
         raise no_column(rows.id_column, columns)
     repeated, again = _repeated(hashes)
-    return Survey(count, bad, tuple(columns), seen.of(columns), repeated, again, digest_of(rows))
+    return Survey(count, tuple(columns), seen.of(columns), repeated, again, digest_of(rows))
 
 
 def digest_of(rows: Rows) -> str:

@@ -9,6 +9,7 @@ from collections import Counter
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from stub import Stub, response
 
 from profilekit import Breaker, ProfileClient, Rate, Retry, amplitude, userflux
 from profilekit.bulk import Job, Outlook, Progress, look_ahead, run, sending
+from profilekit.bulk import journal as journal_module
 from profilekit.bulk import output as output_module
 from profilekit.bulk.sink import Layout, open_sink
 from profilekit.errors import AuthError, ClientClosedError, ConfigError, ConnectionFailedError
@@ -485,6 +487,39 @@ async def test_whoever_is_cancelled_while_writing_leaves_nothing_behind(tmp_path
     monkeypatch.undo()
     report = await done(job)
     assert (report.succeeded, report.sent) == (2, 0)
+
+
+async def test_whoever_is_cancelled_while_a_journal_is_read_leaves_no_file_open(tmp_path, monkeypatch):
+    stop = asyncio.Event()
+    stop.set()
+    job = enrichment(["u1"], tmp_path / "out.jsonl")
+    await done(job, stop=stop)
+    reading, go_on = threading.Event(), threading.Event()
+    look = journal_module.Journal.look
+
+    def slow(journal, identity):
+        reading.set()
+        go_on.wait()
+        look(journal, identity)
+
+    monkeypatch.setattr(journal_module.Journal, "look", slow)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    task = asyncio.create_task(done(job))
+    await asyncio.to_thread(reading.wait)
+    task.cancel()
+    asyncio.get_running_loop().call_later(0, go_on.set)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    monkeypatch.undo()
+    assert (await done(job)).succeeded == 1
+
+
+async def test_what_is_no_property_is_an_empty_column(tmp_path):
+    names = ("n", "__class__", "__struct_fields__", "nothing")
+    await done(enrichment(["u1"], tmp_path / "out.jsonl", properties=names))
+    (row,) = lines(tmp_path / "out.jsonl")
+    assert [row[name] for name in names] == [1, None, None, None]
 
 
 async def test_an_error_of_the_disk_that_is_said_once_ends_the_job(tmp_path, monkeypatch):

@@ -3,7 +3,6 @@
 import asyncio
 import errno
 import json
-import os
 import sqlite3
 import stat
 import subprocess
@@ -286,7 +285,6 @@ async def test_an_outbox_of_another_process_is_refused_until_that_is_dead(path):
                 assert third.stdout.readline().startswith("OutboxError")
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
 def test_a_forked_child_does_not_hold_what_its_parent_held(path):
     with owner(path, "fork") as other:
         assert other.stdout.readline() == "held\n"
@@ -375,7 +373,6 @@ asyncio.run(main(Path(sys.argv[1])))
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no limits on files")
 def test_a_full_disk_loses_nothing_repeats_nothing_and_passes(path):
     done = program(FULL_DISK, path)
     assert done.returncode == 0, done.stderr
