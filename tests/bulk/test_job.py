@@ -489,6 +489,10 @@ async def test_whoever_is_cancelled_while_writing_leaves_nothing_behind(tmp_path
     assert (report.succeeded, report.sent) == (2, 0)
 
 
+def open_files():
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
 async def test_whoever_is_cancelled_while_a_journal_is_read_leaves_no_file_open(tmp_path, monkeypatch):
     stop = asyncio.Event()
     stop.set()
@@ -503,14 +507,14 @@ async def test_whoever_is_cancelled_while_a_journal_is_read_leaves_no_file_open(
         look(journal, identity)
 
     monkeypatch.setattr(journal_module.Journal, "look", slow)
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = open_files()
     task = asyncio.create_task(done(job))
     await asyncio.to_thread(reading.wait)
     task.cancel()
     asyncio.get_running_loop().call_later(0, go_on.set)
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert open_files() == before
     monkeypatch.undo()
     assert (await done(job)).succeeded == 1
 
