@@ -15,6 +15,7 @@ import orjson
 
 from profilekit import Ok, ProfileClient, Rate, amplitude, userflux
 from profilekit.engine.limiter import Limiter
+from profilekit.engine.local import LocalQuota
 from profilekit.engine.transport import HttpResponse
 from profilekit.outbox import Outbox
 
@@ -39,7 +40,7 @@ async def limiter(seconds):
     """Saturate 5,000 permits a second with 1,000 waiters; and take permits that nobody else wants."""
     rate, waiters = Rate(5000, per=1), 1000
     loop, times = asyncio.get_running_loop(), []
-    one, end = Limiter(rate, waiters), loop.time() + seconds
+    one, end = Limiter(LocalQuota(rate), waiters), loop.time() + seconds
 
     async def work():
         while loop.time() < end:
@@ -67,7 +68,7 @@ def most_in_window(times, length):
 
 
 def free_permits(count):
-    one, began = Limiter(UNBOUND, 64), time.process_time()
+    one, began = Limiter(LocalQuota(UNBOUND), 64), time.process_time()
     for _ in range(count):
         permit = one.take()
         permit.sent()

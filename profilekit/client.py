@@ -15,15 +15,17 @@ from profilekit.engine import wire
 from profilekit.engine.breaker import Breaker
 from profilekit.engine.cache import Cache
 from profilekit.engine.fanout import Stream
-from profilekit.engine.heap import keep_pages
 from profilekit.engine.lane import Answer, Lane, Policy
+from profilekit.engine.lanes import Lanes
 from profilekit.engine.limiter import Limiter
+from profilekit.engine.local import LocalQuota
+from profilekit.engine.quota import Quota, QuotaFactory
 from profilekit.engine.retry import Retry
 from profilekit.engine.selection import Trust, select
 from profilekit.engine.stats import Stats, together
 from profilekit.engine.transport import TransportFactory
 from profilekit.engine.wire import Decoder
-from profilekit.errors import ClientClosedError, ConfigError, ProfileKitError, RequestError
+from profilekit.errors import ConfigError, ProfileKitError, RequestError
 from profilekit.outcome import Failed, Ok, Outcome
 from profilekit.request import Account, Request
 
@@ -48,6 +50,8 @@ class ProfileClient:
         breaker: When to stop sending to a vendor that is down.
         single_flight: Whether identical reads that are under way at the same time are sent once.
         cache: Whether and how long answers to reads are kept; it implies ``single_flight``.
+        quota: Who else draws on the accounts' quotas: a ``RedisQuota`` that other processes share.
+            Nobody, unless told otherwise.
         tls: Whom to trust: an ``ssl.SSLContext``, or the file of a certificate authority. The system's
             authorities unless told otherwise.
         proxy: The URL of an HTTP proxy to go through, with its user and password if it has any. Like
@@ -68,6 +72,7 @@ class ProfileClient:
         breaker: Breaker = _BREAKER,
         single_flight: bool = False,
         cache: Cache | None = None,
+        quota: QuotaFactory | None = None,
         tls: Trust | None = None,
         proxy: str | None = None,
         session: aiohttp.ClientSession | None = None,
@@ -77,14 +82,9 @@ class ProfileClient:
         check_seconds("ProfileClient: timeout", timeout)
         self._accounts = by_vendor(accounts)
         self._timeout = timeout
-        self._policy = Policy(retry, breaker, single_flight, cache)
-        self._transport = select(tls=tls, proxy=proxy, session=session, transport=transport)
-        self._lanes: dict[str, Lane] = {}
-        self._routes: dict[type[Request[Any]], tuple[Lane, Decoder | None]] = {}
-        self._open_on: asyncio.AbstractEventLoop | None = None
-        self._opened_in = 0
-        self._closed = False
-        self._closing = asyncio.Lock()
+        policy = Policy(retry, breaker, single_flight, cache, quota or _local)
+        transport_for = select(tls=tls, proxy=proxy, session=session, transport=transport)
+        self._lanes = Lanes(self._accounts, lambda account: Lane(account, transport_for(account), policy))
 
     @classmethod
     def from_env(
@@ -96,6 +96,7 @@ class ProfileClient:
         breaker: Breaker = _BREAKER,
         single_flight: bool = False,
         cache: Cache | None = None,
+        quota: QuotaFactory | None = None,
         tls: Trust | None = None,
         proxy: str | None = None,
     ) -> Self:
@@ -109,6 +110,7 @@ class ProfileClient:
             breaker: When to stop sending to a vendor that is down.
             single_flight: Whether identical reads under way are sent once.
             cache: Whether and how long answers to reads are kept.
+            quota: Who else draws on the accounts' quotas.
             tls: Whom to trust.
             proxy: The URL of an HTTP proxy to go through.
 
@@ -123,6 +125,7 @@ class ProfileClient:
             breaker=breaker,
             single_flight=single_flight,
             cache=cache,
+            quota=quota,
             tls=tls,
             proxy=proxy,
         )
@@ -130,13 +133,13 @@ class ProfileClient:
     # ---- life ----------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        """Open the client on the running event loop."""
-        if self._open_on is not None or self._closed:
-            raise ClientClosedError("a client can be opened once: make a new one")
-        self._open_on, self._opened_in = asyncio.get_running_loop(), os.getpid()
-        keep_pages()
-        for name, account in self._accounts.items():
-            self._lanes[name] = Lane(account, self._transport(account), self._policy)
+        """Open the client on the running event loop.
+
+        Raises:
+            ClientClosedError: When it was open before.
+            QuotaUnavailableError: When what keeps a shared quota does not answer.
+        """
+        await self._lanes.open()
         return self
 
     async def __aexit__(
@@ -152,24 +155,7 @@ class ProfileClient:
             grace: How many seconds those under way may take; then their connections are closed, and
                 they fail.
         """
-        self._closed, self._open_on = True, None
-        # Whoever closes it meanwhile waits for that, too.
-        async with self._closing:
-            await self._close(grace)
-
-    async def _close(self, grace: float) -> None:
-        lanes = tuple(self._lanes.values())
-        for lane in lanes:
-            lane.turn_away()
-        try:
-            async with asyncio.timeout(grace):
-                for lane in lanes:
-                    await lane.drained()
-        except TimeoutError:
-            pass
-        finally:
-            for lane in lanes:
-                await lane.close()
+        await self._lanes.close(grace)
 
     # ---- work ----------------------------------------------------------------------------------
 
@@ -193,9 +179,9 @@ class ProfileClient:
         """
         # Asked once: in Python 3.11 it is a system call.
         loop = asyncio.get_running_loop()
-        if self._open_on is not loop:
-            raise ClientClosedError(self._why_closed())
-        lane, decoder = self._route(request, into)
+        if self._lanes.open_on is not loop:
+            self._lanes.check_open(loop)
+        lane, decoder = self._lanes.route(request, into)
         if timeout is not None:
             check_seconds("timeout", timeout)
         seconds = self._timeout if timeout is None else timeout
@@ -254,8 +240,7 @@ class ProfileClient:
             ConfigError: When an argument cannot be used.
             ClientClosedError: When the client is not open, or closes meanwhile.
         """
-        if self._open_on is not asyncio.get_running_loop():
-            raise ClientClosedError(self._why_closed())
+        self._lanes.check_open(asyncio.get_running_loop())
         if window is None:
             window = sum(account.max_in_flight for account in self._accounts.values())
         check_count("stream: window", window)
@@ -266,7 +251,7 @@ class ProfileClient:
                 f"stream: requests must be an iterable of requests, got {type(requests).__name__}"
             )
 
-        parts = {lane: lane.part(share) for lane in self._lanes.values()} if share < 1 else {}
+        parts = {lane: lane.part(share) for lane in self._lanes} if share < 1 else {}
         fetch = partial(self._fetch, into, parts)
         return Stream(requests, fetch, _outcome, window=window, ordered=ordered)
 
@@ -317,19 +302,18 @@ class ProfileClient:
             ConfigError: When it cannot be sent: no account for its vendor, or no key that may.
             ClientClosedError: When the client is not open.
         """
-        if self._open_on is not asyncio.get_running_loop():
-            raise ClientClosedError(self._why_closed())
-        lane, _ = self._route(request, None)
+        self._lanes.check_open(asyncio.get_running_loop())
+        lane, _ = self._lanes.route(request, None)
         lane.check(type(request))
 
     async def _fetch(
         self, into: Any, parts: Mapping[Lane, Limiter], request: Request[Any]
     ) -> "_Fetched | Failed":
         # The stream keeps to its event loop, but the client may have closed.
-        if self._open_on is None:
-            raise ClientClosedError(self._why_closed())
+        if self._lanes.open_on is None:
+            self._lanes.check_open(None)
         try:
-            lane, decoder = self._route(request, into)
+            lane, decoder = self._lanes.route(request, into)
         except ConfigError as error:
             return Failed(request, error.with_traceback(None))
         try:
@@ -340,47 +324,20 @@ class ProfileClient:
             return Failed(request, error.with_traceback(None))
         return lane, request, answer, decoder
 
-    def _route(self, request: Request[Any], into: Any) -> tuple[Lane, Decoder | None]:
-        """Return who carries a request and who decodes its answer."""
-        if into is None:
-            # The same for all requests of a class.
-            route = self._routes.get(type(request))
-            if route is None:
-                route = self._routes[type(request)] = self._lane_of(request), wire.decoder_for(type(request))
-            return route
-        return self._lane_of(request), wire.decoder_for(type(request), into)
-
-    def _lane_of(self, request: Request[Any]) -> Lane:
-        if not isinstance(request, Request):
-            raise ConfigError(
-                f"{type(request).__name__} is not a request: make one, such as amplitude.GetProfile(user_id)"
-            )
-        name = request.endpoint.vendor.name
-        lane = self._lanes.get(name)
-        if lane is None:
-            raise ConfigError(f"the client has no account for {name}: pass one to ProfileClient(...)")
-        return lane
-
-    def _why_closed(self) -> str:
-        if self._closed:
-            return "the client was closed"
-        if self._open_on is None:
-            return "open the client first: async with ProfileClient(...) as client"
-        if self._opened_in != os.getpid():
-            return "the client was opened before this process was forked: open one in each process"
-        return "the client was opened on another event loop: open one on each"
-
     # ---- what it did ---------------------------------------------------------------------------
 
     def stats(self) -> Stats:
         """Return a snapshot of what the client has done so far."""
-        return together({name: lane.stats() for name, lane in self._lanes.items()})
+        return together({lane.account.vendor.name: lane.stats() for lane in self._lanes})
 
     def __repr__(self) -> str:
         """Show the vendors, and whether it is open."""
-        state = "closed" if self._closed else "new" if self._open_on is None else "open"
-        over = "".join(sorted({f", over {lane.stats().transport}" for lane in self._lanes.values()}))
-        return f"<ProfileClient {' '.join(self._accounts)} ({state}{over})>"
+        over = "".join(sorted({f", over {lane.stats().transport}" for lane in self._lanes}))
+        return f"<ProfileClient {' '.join(self._accounts)} ({self._lanes.state}{over})>"
+
+
+def _local(account: Account) -> Quota:
+    return LocalQuota(account.rate)
 
 
 _Fetched: TypeAlias = tuple[Lane, Request[Any], Answer, Decoder | None]

@@ -6,6 +6,7 @@ ProfileKitError
 ├─ OutboxError
 │  └─ OutboxFullError
 └─ RequestError                      .request .attempts .retryable .retry_after .maybe_applied
+   ├─ QuotaUnavailableError
    ├─ TransportError
    │  ├─ ConnectionFailedError
    │  └─ RequestTimeoutError(TimeoutError)
@@ -35,6 +36,7 @@ __all__ = [
     "OutboxFullError",
     "ProfileKitError",
     "ProfileNotFoundError",
+    "QuotaUnavailableError",
     "RequestError",
     "RequestTimeoutError",
     "StatusError",
@@ -80,6 +82,10 @@ class RequestError(ProfileKitError):
     retryable: bool = False
     retry_after: float | None = None
     maybe_applied: bool = False
+
+
+class QuotaUnavailableError(RequestError):
+    """What keeps the quota that several processes share does not answer. Nothing was sent."""
 
 
 class TransportError(RequestError):

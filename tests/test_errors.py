@@ -31,6 +31,7 @@ BRANCHES = {
     "OutboxError": ProfileKitError,
     "OutboxFullError": errors.OutboxError,
     "RequestError": ProfileKitError,
+    "QuotaUnavailableError": RequestError,
     "TransportError": RequestError,
     "ConnectionFailedError": errors.TransportError,
     "RequestTimeoutError": errors.TransportError,

@@ -19,6 +19,8 @@ FLOORS = {
         "engine.verdict",
         "engine.departures",
         "engine.limiter",
+        "engine.local",
+        "engine.quota",
         "engine.retry",
         "engine.transport",
         "engine.stats",
@@ -36,6 +38,7 @@ FLOORS = {
         "engine.direct",
         "engine.connection",
         "engine.lane",
+        "engine.lanes",
         "engine.pair",
         "engine.selection",
         "accounts",
@@ -128,7 +131,7 @@ def test_nothing_goes_in_circles():
 
 def test_aiolimiter_has_one_door():
     users = [name for name, path in MODULES.items() if any("aiolimiter" in full for full in imports(path))]
-    assert users == ["engine.limiter"]
+    assert users == ["engine.local"]
 
 
 def test_the_engine_knows_no_vendor():

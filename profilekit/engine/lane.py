@@ -15,7 +15,9 @@ from profilekit.engine import wire
 from profilekit.engine.breaker import Breaker, Budget, Circuit, shows_failure
 from profilekit.engine.cache import Cache
 from profilekit.engine.limiter import Limiter, Permit
+from profilekit.engine.local import LocalQuota
 from profilekit.engine.pair import Pair
+from profilekit.engine.quota import QuotaFactory
 from profilekit.engine.reads import Reads
 from profilekit.engine.retry import Retry, back_off, may_repeat
 from profilekit.engine.stats import LaneState
@@ -23,6 +25,7 @@ from profilekit.engine.transport import HttpRequest, HttpResponse, Transport
 from profilekit.engine.wire import Decoder
 from profilekit.errors import (
     ProfileKitError,
+    QuotaUnavailableError,
     RequestError,
     RequestTimeoutError,
     ThrottledError,
@@ -41,6 +44,7 @@ class Policy(msgspec.Struct, frozen=True):
     breaker: Breaker
     single_flight: bool
     cache: Cache | None
+    quota: QuotaFactory
 
 
 class Value:
@@ -66,7 +70,8 @@ class Lane:
         self._transport = transport
         self._says_when_sent = getattr(transport, "says_when_sent", False)
         self._retry = policy.retry
-        self._limiter = Limiter(account.rate, account.max_in_flight)
+        self._quota = policy.quota(account)
+        self._limiter = Limiter(self._quota, account.max_in_flight)
         self._parts: WeakSet[Limiter] = WeakSet()
         self._circuit = Circuit(policy.breaker)
         self._budget = Budget(policy.retry.budget)
@@ -80,7 +85,7 @@ class Lane:
 
     def part(self, share: float) -> Limiter:
         """Return what holds a stream to a share of the quota: to be passed to ``fetch``."""
-        part = Limiter(self.account.rate.part(share), self.account.max_in_flight)
+        part = Limiter(LocalQuota(self.account.rate.part(share)), self.account.max_in_flight)
         self._parts.add(part)
         return part
 
@@ -183,9 +188,9 @@ class Lane:
             try:
                 free = self._limiter.take(bulk=deadline is None) if part is None else None
                 permit = free or await self._permit(deadline, part)
-            except RequestTimeoutError as late:
-                # After an attempt its own error says more than that there is no time for another.
-                raise _told(error or late, request, attempts) from None
+            except (RequestTimeoutError, QuotaUnavailableError) as none:
+                # After an attempt its own error says more than that there will be no other.
+                raise _told(error or none, request, attempts) from None
             # It may have opened while this one stood in line.
             opened = self._circuit.is_open and not is_probe
             if opened and (fenced := self._fenced_off(request, error)) is not None:
@@ -291,10 +296,19 @@ class Lane:
             fenced=self._fenced,
             in_flight=self._limiter.in_flight,
             transport=type(self._transport).__name__,
-            share=self._limiter.share,
+            quota=self._quota.state,
+            share=self._quota.share,
             retry_budget=self._budget.left,
             breaker="open" if self._circuit.is_open else "closed",
         )
+
+    async def open(self) -> None:
+        """Get ready to send.
+
+        Raises:
+            QuotaUnavailableError: When what keeps a shared quota does not answer.
+        """
+        await self._quota.open()
 
     def turn_away(self) -> None:
         """Take no more requests, and fail those that still wait for a permit."""
@@ -307,8 +321,9 @@ class Lane:
         await self._limiter.drained()
 
     async def close(self) -> None:
-        """Close the transport; what is still under way fails."""
+        """Close the transport, so that what is still under way fails, and give back permits."""
         await self._transport.close()
+        await self._quota.close()
 
 
 def _told(error: RequestError, request: Request[Any], attempts: int) -> RequestError:

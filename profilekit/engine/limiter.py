@@ -1,51 +1,17 @@
-"""The vendor's quota: who may send next, and when.
-
-Two things decide. A log of when requests left gives the guarantee: no window holds more than the quota,
-however it is aligned. aiolimiter's leaky bucket spreads them over the window, so that a quota is not
-spent in one burst; on its own it would let a full burst through and then the refill, up to twice the
-quota. One line stands in front of both. Where others use the same quota, both work with a part of it.
-"""
+"""Who may send next: one line of callers in front of the vendor's quota."""
 
 import asyncio
-from contextlib import suppress
 
 import msgspec
-from aiolimiter import AsyncLimiter
 
-from profilekit.engine.departures import Departures
 from profilekit.engine.line import Line
-from profilekit.engine.share import Share
-from profilekit.errors import ClientClosedError, RequestTimeoutError
-from profilekit.rate import Rate
+from profilekit.engine.quota import Quota
+from profilekit.errors import ClientClosedError, QuotaUnavailableError, RequestTimeoutError
 
 __all__ = ["Limiter", "Permit"]
 
-# The vendor sees requests later than they leave, some later than others. Windows this much longer than
-# the vendor's keep the promise while that differs by less than 1.9% of a window, and use 98.1% of the quota.
-_WINDOW_STRETCH = 1.019
-
-# What may be sent at once after a quiet time, and made up for after the loop was busy elsewhere. More
-# would make up for longer stalls; but what leaves together is seen late together.
-_BURST_SHARE = 0.01
-
-# So many parts of a burst are taken from the bucket at a time: at high rates it costs as much as the rest.
-_BURST_PARTS = 8
-
-# Loops round timers to a millisecond, and uvloop would take less for "now".
-_SHORTEST_WAIT = 0.001
-
 # A timer that comes later than this shows that the loop, or the whole machine, was busy elsewhere.
 _LATE = 0.005
-
-# A vendor that asks for a longer pause is obeyed for this long, and then asked again.
-_LONGEST_PAUSE = 3600.0
-
-# A pause to the end of a window that is about to end would be none.
-_SHORTEST_PAUSE_SHARE = 0.1
-
-
-# Refusals closer together than this, in seconds, are answers to the same burst.
-_REFUSALS_APART = 1.0
 
 
 class Permit(msgspec.Struct, eq=False, gc=False):
@@ -53,17 +19,19 @@ class Permit(msgspec.Struct, eq=False, gc=False):
 
     Attributes:
         limiter: Where it belongs to; only that makes permits.
+        number: What the quota knows it by.
         counted: Whether the request has left, and counts against the quota.
     """
 
     limiter: "Limiter"
+    number: int
     counted: bool = False
 
     def sent(self) -> None:
         """Say that the request leaves now: it counts from now on."""
         if not self.counted:
             self.counted = True
-            self.limiter._count()  # noqa: SLF001 - two halves of one thing
+            self.limiter._count(self.number)  # noqa: SLF001 - two halves of one thing
 
     def release(self, *, unused: bool = False) -> None:
         """Give the permit back.
@@ -74,66 +42,56 @@ class Permit(msgspec.Struct, eq=False, gc=False):
         """
         if not unused and not self.counted:
             self.sent()
-        self.limiter._take_back(counted=self.counted)  # noqa: SLF001 - as above
+        self.limiter._take_back(self)  # noqa: SLF001 - as above
 
 
 class Limiter:
     """Hands out permits to send: never above the quota, in order, at most so many in use at once.
-
-    In any window of ``rate.per`` seconds, however it is aligned, at most ``rate.requests`` requests
-    leave; with work waiting, at least 98% of them.
 
     Attributes:
         in_flight: Permits in use: taken, and not yet released.
         waited: How many permits were waited for, so far.
     """
 
-    def __init__(self, rate: Rate, max_in_flight: int) -> None:
+    def __init__(self, quota: Quota, max_in_flight: int) -> None:
         """Start with nobody in line, on the running event loop.
 
         Args:
-            rate: The quota.
+            quota: What says when a request may leave; it is opened and closed by whoever made it.
             max_in_flight: How many permits may be in use at once.
         """
         self._loop = asyncio.get_running_loop()
         # Bound once: a permit asks for the time three times.
         self._now = self._loop.time
-        self._requests = rate.requests
-        self._per = rate.per
-        self._window = rate.per * _WINDOW_STRETCH
-        self._share = Share()
-        self._pace()
+        self._quota = quota
         self._max_in_flight = max_in_flight
-        self._left = Departures(self._window)
-        self._unsent = 0
         self._line: Line[Permit] = Line()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_set = 0.0
-        self._paused_until = 0.0
-        self._window_began = self._refused_at = float("-inf")
-        self._clean_since = 0.0
         self._closed = False
         self._idle: asyncio.Future[None] | None = None
         self.in_flight = 0
         self.waited = 0
+        quota.attach(self._serve)
 
     @property
-    def share(self) -> float:
-        """The part of the quota that is used; less than 1 after the vendor refused."""
-        return self._share.part
+    def waiting(self) -> int:
+        """How many wait for a permit right now."""
+        return len(self._line)
 
     def take(self, *, bulk: bool = False) -> Permit | None:
         """Take a permit if there is one and nobody waits for it who comes before.
 
         Args:
             bulk: Whether it is for a list, and anybody may go first.
+
+        Raises:
+            QuotaUnavailableError: When there will be none, as nobody can say what is left.
         """
         first = self._line.interactive or (bulk and self._line.bulk)
         if first or self._closed or self.in_flight >= self._max_in_flight:
             return None
-        # Mostly there are permits in hand, and no need to ask for the time.
-        in_hand = self._in_hand and self._left.count + self._unsent < self._quota and not self._paused_until
-        return self._permit() if in_hand or not self._wait(self._now()) else None
+        return self._permit() if self._quota.ready() or not self._quota.wait(self._now(), 1) else None
 
     async def acquire(self, deadline: float | None, *, bulk: bool = False) -> Permit:
         """Take a permit, in turn.
@@ -145,6 +103,7 @@ class Limiter:
 
         Raises:
             RequestTimeoutError: When no permit comes before the deadline; at once, where that is certain.
+            QuotaUnavailableError: When there will be none, as nobody can say what is left.
             ClientClosedError: When the limiter is closed.
         """
         if self._closed:
@@ -152,7 +111,8 @@ class Limiter:
         free = self.take(bulk=bulk)
         if free is not None:
             return free
-        if deadline is not None and self._earliest(self._now(), bulk=bulk) > deadline:
+        ahead = len(self._line) if bulk else len(self._line.interactive)
+        if deadline is not None and self._quota.earliest(self._now(), ahead) > deadline:
             raise RequestTimeoutError(_TOO_LATE)
         self.waited += 1
         turn: asyncio.Future[Permit] = self._loop.create_future()
@@ -177,17 +137,7 @@ class Limiter:
             seconds: What the vendor asked for; None, or none at all, to wait for the end of the current
                 window.
         """
-        now = self._now()
-        if now >= max(self._paused_until, self._refused_at + min(self._per, _REFUSALS_APART)):
-            # Others use the quota, too. What else was under way tells the same, once.
-            self._refused_at = now
-            self._share.refused()
-            self._pace()
-        if not seconds:
-            rest = self._window_began + self._per - now
-            seconds = max(rest, _SHORTEST_PAUSE_SHARE * self._per)
-        self._paused_until = max(self._paused_until, now + min(seconds, _LONGEST_PAUSE))
-        self._clean_since = self._paused_until
+        self._quota.pause(seconds, self._now())
 
     async def drained(self) -> None:
         """Wait until no permit is in use."""
@@ -199,11 +149,7 @@ class Limiter:
         """Turn away those in line, and whoever comes."""
         self._closed = True
         self._stop_timer()
-        while (turn := self._line.first()) is not None:
-            self._line.leave(turn)
-            turn.set_exception(ClientClosedError(_CLOSED))
-
-    # ---- the line ------------------------------------------------------------------------------
+        self._refuse(ClientClosedError, _CLOSED)
 
     def _serve(self) -> None:
         """Give permits to the head of the line while there are any; come back when there may be more."""
@@ -211,7 +157,11 @@ class Limiter:
         self._stop_timer()
         while self.in_flight < self._max_in_flight and (turn := self._line.first()) is not None:
             now = self._now()
-            wait = self._wait(now)
+            try:
+                wait = self._quota.wait(now, len(self._line))
+            except QuotaUnavailableError as error:
+                self._refuse(QuotaUnavailableError, str(error))
+                return
             if wait:
                 self._timer_set = now
                 self._timer = self._loop.call_later(wait, self._serve)
@@ -219,12 +169,22 @@ class Limiter:
             self._line.served(turn)
             turn.set_result(self._permit())
 
+    def _permit(self) -> Permit:
+        self.in_flight += 1
+        return Permit(self, self._quota.take())
+
     def _make_up_for_lateness(self) -> None:
         """Where the loop was stuck, count what left just before as leaving now: it may be seen only now."""
         now = self._now()
         late = now - self._timer.when() if self._timer is not None else 0.0
         if late > _LATE:
-            self._left.postpone(self._timer_set - _LATE, now)
+            self._quota.stuck(self._timer_set - _LATE, now)
+
+    def _refuse(self, kind: type[Exception], why: str) -> None:
+        """Turn away those in line, each with an error of its own."""
+        while (turn := self._line.first()) is not None:
+            self._line.leave(turn)
+            turn.set_exception(kind(why))
 
     def _leave(self, turn: "asyncio.Future[Permit]") -> None:
         """Take somebody who gave up out of the line; a permit that had just come goes to the next."""
@@ -236,73 +196,20 @@ class Limiter:
             self._timer.cancel()
             self._timer = None
 
-    # ---- the quota -----------------------------------------------------------------------------
-
-    def _pace(self) -> None:
-        """Spread our part of the quota evenly, from now on."""
-        self._quota = max(1, int(self._requests * self._share.part))
-        self._interval = self._window / self._quota
-        self._burst = 1 + _BURST_SHARE * self._quota
-        self._bucket = AsyncLimiter(self._burst, self._burst * self._interval)
-        self._part = max(1, int(self._burst / _BURST_PARTS))
-        self._in_hand = 0
-
-    def _wait(self, now: float) -> float:
-        """Return after how many seconds to look again; 0 when there is a permit now."""
-        if now < self._paused_until:
-            return self._paused_until - now
-        self._paused_until = 0.0
-        self._left.forget(now)
-        if self._left.count + self._unsent >= self._quota:
-            return max(self._left.next_ends(now) - now, _SHORTEST_WAIT)
-        if self._in_hand or self._bucket.has_capacity(self._part):
-            return 0.0
-        # The bucket does not tell when; looking often loses no permit, as it holds several parts.
-        return max(self._part * self._interval / 4, _SHORTEST_WAIT)
-
-    def _permit(self) -> Permit:
-        """Make the permit that ``_wait`` saw."""
-        if not self._in_hand:
-            # There is capacity, so this coroutine ends without ever waiting.
-            with suppress(StopIteration):
-                self._bucket.acquire(self._part).send(None)
-            self._in_hand = self._part
-        self._in_hand -= 1
-        self._unsent += 1
-        self.in_flight += 1
-        return Permit(self)
-
-    def _count(self) -> None:
+    def _count(self, number: int) -> None:
         """Count a request that leaves now."""
-        now = self._now()
-        self._unsent -= 1
-        self._left.add(now)
-        if now - self._window_began >= self._per:
-            self._window_began = now
-        if self._share.part < 1 and now - self._clean_since >= self._per:
-            self._clean_since = now
-            self._share.window_passed()
-            self._pace()
+        self._quota.left(number, self._now())
 
-    def _take_back(self, *, counted: bool) -> None:
-        """Take a permit back; one that was not used is there for the next at once."""
+    def _take_back(self, permit: Permit) -> None:
+        """Take a permit back; one that was not used may be there for the next at once."""
         self.in_flight -= 1
-        if not counted:
-            self._unsent -= 1
-            self._in_hand += 1
+        if not permit.counted:
+            self._quota.unused(permit.number)
             self._stop_timer()
         if self._timer is None and (self._line.interactive or self._line.bulk):
             self._serve()
         if not self.in_flight and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
-
-    def _earliest(self, now: float, *, bulk: bool) -> float:
-        """Return a time before which a newcomer surely gets no permit."""
-        ahead = len(self._line) if bulk else len(self._line.interactive)
-        paced = now + max(0.0, ahead - self._burst) * self._interval
-        full = self._left.count + self._unsent + ahead >= self._quota
-        logged = self._left.next_ends(now) if full and self._left.count else now
-        return max(logged, paced, self._paused_until)
 
 
 _CLOSED = "the client is closed"

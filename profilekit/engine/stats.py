@@ -39,11 +39,13 @@ class LaneState(LaneStats, frozen=True):
     """What one account has done, and how it stands with its vendor.
 
     Attributes:
+        quota: Where permits come from: ``local``, where no other process is asked.
         share: The part of the quota that is used, from 0 to 1; less than 1 after the vendor throttled.
         retry_budget: Retries that may still be made.
         breaker: ``closed``, or ``open`` while the vendor is taken to be down.
     """
 
+    quota: str
     share: float
     retry_budget: float
     breaker: str

@@ -8,6 +8,7 @@ from clock import most_in_window, virtual
 
 from profilekit import Rate
 from profilekit.engine.limiter import Limiter
+from profilekit.engine.local import LocalQuota
 from profilekit.errors import ClientClosedError, RequestTimeoutError
 
 
@@ -26,7 +27,7 @@ async def spend(limiter, times, *, deadline=None, lasting=0.0):
 
 
 async def saturate(rate, requests, *, max_in_flight=64, lasting=0.0):
-    limiter, times = Limiter(rate, max_in_flight), []
+    limiter, times = Limiter(LocalQuota(rate), max_in_flight), []
 
     async def worker():
         while len(times) < requests:
@@ -50,7 +51,7 @@ def test_saturated_no_window_sees_more_than_the_quota_and_nearly_all_of_it_is_us
 
 def test_after_a_quiet_time_no_window_sees_more_than_the_quota():
     async def main():
-        limiter, times = Limiter(Rate(100, 1), 1000), []
+        limiter, times = Limiter(LocalQuota(Rate(100, 1)), 1000), []
         for quiet in (5.0, 0.3, 2.0, 0.01, 1.0):
             await asyncio.gather(*(spend(limiter, times) for _ in range(130)))
             await asyncio.sleep(quiet)
@@ -73,7 +74,7 @@ def test_random_arrivals_lengths_and_departures_keep_the_quota(seed):
             return
 
     async def main():
-        limiter, times = Limiter(rate, draw.choice([1, 3, 100])), []
+        limiter, times = Limiter(LocalQuota(rate), draw.choice([1, 3, 100])), []
         await asyncio.gather(*(visitor(limiter, times) for _ in range(6 * rate.requests + 20)))
         assert limiter.in_flight == 0
         return times
@@ -92,7 +93,7 @@ def test_a_request_counts_from_when_it_leaves_not_from_when_it_got_its_permit():
         permit.release()
 
     async def main():
-        limiter, times = Limiter(Rate(20, 1), 100), []
+        limiter, times = Limiter(LocalQuota(Rate(20, 1)), 100), []
         await asyncio.gather(
             *(late(limiter, times, 0.9) for _ in range(20)), *(late(limiter, times, 0) for _ in range(40))
         )
@@ -103,7 +104,7 @@ def test_a_request_counts_from_when_it_leaves_not_from_when_it_got_its_permit():
 
 def test_the_line_is_served_in_order():
     async def main():
-        limiter, order = Limiter(Rate(10, 1), 100), []
+        limiter, order = Limiter(LocalQuota(Rate(10, 1)), 100), []
 
         async def visit(number):
             permit = await limiter.acquire(None)
@@ -118,7 +119,7 @@ def test_the_line_is_served_in_order():
 
 def test_a_late_caller_cannot_overtake():
     async def main():
-        limiter, order = Limiter(Rate(10, 1), 100), []
+        limiter, order = Limiter(LocalQuota(Rate(10, 1)), 100), []
 
         async def visit(name):
             permit = await limiter.acquire(None)
@@ -139,7 +140,7 @@ def test_a_late_caller_cannot_overtake():
 
 def test_no_more_than_the_limit_are_in_flight():
     async def main():
-        limiter, in_flight = Limiter(Rate(1000, 1), 3), []
+        limiter, in_flight = Limiter(LocalQuota(Rate(1000, 1)), 3), []
 
         async def visit():
             permit = await limiter.acquire(None)
@@ -155,7 +156,7 @@ def test_no_more_than_the_limit_are_in_flight():
 
 def test_an_unused_permit_does_not_count():
     async def main():
-        limiter = Limiter(Rate(2, 10), 100)
+        limiter = Limiter(LocalQuota(Rate(2, 10)), 100)
         for _ in range(50):
             permit = await limiter.acquire(now() + 30)
             permit.release(unused=True)
@@ -170,7 +171,7 @@ def test_an_unused_permit_does_not_count():
 
 def test_a_cancelled_waiter_loses_nothing_for_the_others():
     async def main():
-        limiter, times = Limiter(Rate(10, 1), 100), []
+        limiter, times = Limiter(LocalQuota(Rate(10, 1)), 100), []
         tasks = [asyncio.create_task(spend(limiter, times)) for _ in range(60)]
         await asyncio.sleep(0.5)
         for task in tasks[1::2]:
@@ -187,7 +188,7 @@ def test_a_cancelled_waiter_loses_nothing_for_the_others():
 
 def test_a_permit_granted_to_somebody_who_is_leaving_goes_to_the_next():
     async def main():
-        limiter, order = Limiter(Rate(100, 1), 1), []
+        limiter, order = Limiter(LocalQuota(Rate(100, 1)), 1), []
 
         async def visit(number):
             permit = await limiter.acquire(None)
@@ -212,7 +213,7 @@ def test_a_release_in_the_turn_of_a_cancellation_reaches_those_who_stay():
     """The cancelled waiter is still in line, and not yet awake to leave it."""
 
     async def main():
-        limiter, order = Limiter(Rate(100, 1), 1), []
+        limiter, order = Limiter(LocalQuota(Rate(100, 1)), 1), []
 
         async def visit(number):
             permit = await limiter.acquire(now() + 60)
@@ -235,7 +236,7 @@ def test_a_release_in_the_turn_of_a_cancellation_reaches_those_who_stay():
 
 def test_a_deadline_in_the_turn_of_a_release_hurts_nobody():
     async def main():
-        limiter = Limiter(Rate(100, 1), 1)
+        limiter = Limiter(LocalQuota(Rate(100, 1)), 1)
 
         async def visit(timeout):
             permit = await limiter.acquire(now() + timeout)
@@ -253,7 +254,7 @@ def test_a_deadline_in_the_turn_of_a_release_hurts_nobody():
 
 def test_what_left_just_before_the_loop_was_stuck_counts_from_when_it_went_on():
     async def main():
-        limiter, times = Limiter(Rate(10, 1), 100), []
+        limiter, times = Limiter(LocalQuota(Rate(10, 1)), 100), []
 
         async def visit():
             permit = await limiter.acquire(None)
@@ -275,7 +276,7 @@ def test_what_left_just_before_the_loop_was_stuck_counts_from_when_it_went_on():
 
 def test_a_permit_that_cannot_come_in_time_is_refused_at_once():
     async def main():
-        limiter, times = Limiter(Rate(10, 1), 100), []
+        limiter, times = Limiter(LocalQuota(Rate(10, 1)), 100), []
         waiting = [asyncio.create_task(spend(limiter, times)) for _ in range(30)]
         await asyncio.sleep(0)
         began = now()
@@ -290,7 +291,7 @@ def test_a_permit_that_cannot_come_in_time_is_refused_at_once():
 
 def test_a_deadline_ends_the_wait_for_somebody_elses_slot():
     async def main():
-        limiter = Limiter(Rate(1000, 1), 1)
+        limiter = Limiter(LocalQuota(Rate(1000, 1)), 1)
         held = await limiter.acquire(None)
         began = now()
         with pytest.raises(RequestTimeoutError):
@@ -305,7 +306,7 @@ def test_a_deadline_ends_the_wait_for_somebody_elses_slot():
 
 def test_a_pause_holds_everybody_and_then_the_quota_goes_on():
     async def main():
-        limiter, times = Limiter(Rate(10, 1), 100), []
+        limiter, times = Limiter(LocalQuota(Rate(10, 1)), 100), []
         tasks = [asyncio.create_task(spend(limiter, times)) for _ in range(30)]
         await asyncio.sleep(0.5)
         before, began = len(times), now()
@@ -321,7 +322,7 @@ def test_a_pause_holds_everybody_and_then_the_quota_goes_on():
 
 def test_a_pause_beyond_the_deadline_is_refused_at_once():
     async def main():
-        limiter = Limiter(Rate(10, 1), 100)
+        limiter = Limiter(LocalQuota(Rate(10, 1)), 100)
         limiter.pause(60)
         began = now()
         with pytest.raises(RequestTimeoutError):
@@ -333,7 +334,7 @@ def test_a_pause_beyond_the_deadline_is_refused_at_once():
 
 def test_a_pause_without_a_length_lasts_to_the_end_of_the_window():
     async def main():
-        limiter, times = Limiter(Rate(600, 60), 100), []
+        limiter, times = Limiter(LocalQuota(Rate(600, 60)), 100), []
         await spend(limiter, times)
         await asyncio.sleep(20)
         limiter.pause(None)
@@ -345,7 +346,7 @@ def test_a_pause_without_a_length_lasts_to_the_end_of_the_window():
 
 def test_a_pause_is_never_nothing_and_never_for_ever():
     async def main():
-        limiter, times = Limiter(Rate(10, 10), 100), []
+        limiter, times = Limiter(LocalQuota(Rate(10, 10)), 100), []
         began = now()
         limiter.pause(None)
         await spend(limiter, times)
@@ -367,7 +368,7 @@ def test_a_pause_is_never_nothing_and_never_for_ever():
 
 def test_closing_turns_away_those_who_wait_and_those_who_come():
     async def main():
-        limiter, times = Limiter(Rate(1, 60), 100), []
+        limiter, times = Limiter(LocalQuota(Rate(1, 60)), 100), []
         await spend(limiter, times)
         waiting = [asyncio.create_task(spend(limiter, times)) for _ in range(3)]
         await asyncio.sleep(1)
@@ -382,7 +383,7 @@ def test_closing_turns_away_those_who_wait_and_those_who_come():
 
 def test_drained_waits_for_the_last_permit():
     async def main():
-        limiter, times = Limiter(Rate(100, 1), 100), []
+        limiter, times = Limiter(LocalQuota(Rate(100, 1)), 100), []
         await limiter.drained()
         tasks = [asyncio.create_task(spend(limiter, times, lasting=length)) for length in (1, 3, 2)]
         await asyncio.sleep(0)
@@ -396,7 +397,7 @@ def test_drained_waits_for_the_last_permit():
 
 def test_waits_are_counted():
     async def main():
-        limiter, times = Limiter(Rate(10, 1), 100), []
+        limiter, times = Limiter(LocalQuota(Rate(10, 1)), 100), []
         await asyncio.gather(*(spend(limiter, times) for _ in range(10)))
         return limiter.waited
 

@@ -9,6 +9,7 @@ from stub import AMPLITUDE, Stub, answering, response
 
 from profilekit import ProfileClient, Rate, amplitude
 from profilekit.engine.limiter import Limiter
+from profilekit.engine.local import LocalQuota
 from profilekit.errors import ClientClosedError, ConfigError, RequestTimeoutError
 from profilekit.simulator.quota import Window
 
@@ -68,7 +69,7 @@ def test_a_stream_that_keeps_every_connection_busy_gives_the_next_one_away():
 
 def test_send_fails_at_once_only_if_those_who_send_are_too_many():
     async def main():
-        limiter = Limiter(Rate(10, 1), 100)
+        limiter = Limiter(LocalQuota(Rate(10, 1)), 100)
 
         async def visit(*, bulk=False):
             (await limiter.acquire(None, bulk=bulk)).release()

@@ -12,6 +12,7 @@ from stub import AMPLITUDE, Stub, answering, response
 
 from profilekit import Breaker, ProfileClient, Rate, Retry, amplitude
 from profilekit.engine.limiter import Limiter
+from profilekit.engine.local import LocalQuota
 from profilekit.errors import RequestTimeoutError
 from profilekit.simulator import Simulator
 from profilekit.simulator.quota import Window
@@ -30,7 +31,7 @@ class Quota(RuleBasedStateMachine):
         self.limiter = self.run(self.make(rate, places))
 
     async def make(self, rate, places):
-        return Limiter(rate, places)
+        return Limiter(LocalQuota(rate), places)
 
     def run(self, coroutine):
         return self.loop.run_until_complete(coroutine)
@@ -182,7 +183,7 @@ async def test_over_real_sockets_nearly_all_of_the_quota_is_used(rate, alignment
 
 
 async def test_a_limiter_that_is_closed_leaves_nobody_waiting():
-    limiter = Limiter(Rate(1, 3600), 10)
+    limiter = Limiter(LocalQuota(Rate(1, 3600)), 10)
     (await limiter.acquire(None)).release()
     waiting = [asyncio.create_task(limiter.acquire(None, bulk=bulk)) for bulk in (True, False) * 10]
     await asyncio.sleep(0)
