@@ -42,13 +42,14 @@ FLOORS = {
         "engine.pair",
         "engine.selection",
         "accounts",
+        "shared",
     ],
     4: ["engine.fanout", "client"],
     5: ["bulk", "outbox", "simulator", "pytest_plugin"],
     6: ["cli", "__main__"],
 }
 # Imported where they are needed, so that whoever does not need them need not have them.
-EXTRAS = {"pyarrow", "zstandard"}
+EXTRAS = {"pyarrow", "redis", "zstandard"}
 
 # The package itself shows what the floors hold; nobody inside imports it.
 PUBLIC = "__init__"

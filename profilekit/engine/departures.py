@@ -32,6 +32,21 @@ class Departures:
         self._slot_length = window / _SLOTS
         self._slots: deque[_Slot] = deque()
 
+    def over(self, window: float) -> "Departures":
+        """Return a copy that looks at a window of another length; what is forgotten stays so."""
+        other = Departures(window)
+        for slot in self._slots:
+            copied = _Slot(slot.first)
+            copied.last, copied.count = slot.last, slot.count
+            other._slots.append(copied)
+        other.count = self.count
+        return other
+
+    def extend(self, later: "Departures") -> None:
+        """Count what left later, too."""
+        self._slots.extend(later._slots)  # noqa: SLF001 - one of us
+        self.count += later.count
+
     def add(self, now: float) -> None:
         """Count one that leaves now."""
         self.count += 1

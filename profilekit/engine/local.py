@@ -53,15 +53,20 @@ class LocalQuota:
 
     state = "local"
 
-    def __init__(self, rate: Rate) -> None:
-        """Start with a whole window ahead."""
+    def __init__(self, rate: Rate, left: Departures | None = None) -> None:
+        """Start with a whole window ahead.
+
+        Args:
+            rate: The quota.
+            left: What has left already, if anything has.
+        """
         self._requests = rate.requests
         self._per = rate.per
         self._window = rate.per * _WINDOW_STRETCH
         self._share = Share()
         self._in_hand = 0
         self._pace()
-        self._left = Departures(self._window)
+        self._left = Departures(self._window) if left is None else left.over(self._window)
         self._unsent = 0
         self._paused_until = 0.0
         self._window_began = self._refused_at = float("-inf")

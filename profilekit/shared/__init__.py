@@ -1,0 +1,5 @@
+"""One quota for many processes and machines, kept in Redis or Valkey."""
+
+from profilekit.shared.redis import RedisQuota
+
+__all__ = ["RedisQuota"]

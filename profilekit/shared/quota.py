@@ -1,0 +1,288 @@
+"""A quota that other processes draw on: permits from a ledger, or a share of it while that is silent."""
+
+import asyncio
+import logging
+import math
+import random
+from collections.abc import Callable
+from contextlib import suppress
+
+from profilekit.engine.local import LONGEST_PAUSE, SHORTEST_PAUSE_SHARE, LocalQuota
+from profilekit.errors import QuotaUnavailableError
+from profilekit.rate import Rate
+from profilekit.shared.ledger import Ledger, LedgerError
+from profilekit.shared.member import OWN, Member
+
+__all__ = ["SharedQuota"]
+
+_LOGGER = logging.getLogger("profilekit")
+
+# Questions are this far apart, in seconds: at most 50 a second, whatever the quota.
+_APART = 0.02
+
+# How often a member shows itself where it wants nothing.
+_SHOW = 5.0
+
+# How often to try whether a silent ledger is back, or one that knows too little knows enough.
+_TRY = 0.4
+
+# How soon permits that nobody used come back.
+_TIDY = 0.2
+
+# The first answer waits for a connection, and says little of what the next will take.
+_TRIES_AT_START = 5
+
+# Whoever waits is woken by what happens; and looks by himself this often, to be sure.
+_LOOK = 1.0
+
+# Loops round timers to a millisecond, and uvloop would take less for "now".
+_SHORTEST_WAIT = 0.001
+
+
+class SharedQuota:
+    """Takes permits from a ledger ahead of demand, and works by itself while the ledger does not answer.
+
+    Attributes:
+        state: ``shared``, or ``alone`` and why.
+    """
+
+    def __init__(self, ledger: Ledger, rate: Rate, *, name: str, fails: bool, part_at_start: float) -> None:
+        """Take what it is made of; ``open`` asks for the first time.
+
+        Args:
+            ledger: Who keeps the account.
+            rate: The whole quota.
+            name: How to call it in the log.
+            fails: Whether to refuse permits while the ledger does not answer.
+            part_at_start: The share to use when the ledger does not answer from the start; 0 for none.
+        """
+        self.state = "shared"
+        self._ledger, self._rate, self._name, self._fails = ledger, rate, name, fails
+        self._member = Member(rate, ledger.slot, part_at_start)
+        self._starts_alone = bool(part_at_start)
+        self._now = asyncio.get_running_loop().time
+        self._own: LocalQuota | None = None
+        self._own_part = 0.0
+        self._why_lost = ""
+        self._is_cold = False
+        self._wanted = 0
+        self._window_began = float("-inf")
+        self._due = asyncio.Event()
+        self._wake: Callable[[], None] = _nobody
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def share(self) -> float:
+        """The part of the vendor's quota that is used, from 0 to 1: by all, or by this process alone."""
+        return self._own_part if self._is_alone else self._member.part
+
+    def attach(self, wake: Callable[[], None]) -> None:
+        """Take what to call whenever there may be a permit."""
+        self._wake = wake
+
+    async def open(self) -> None:
+        """Ask for the first time, and keep in touch from then on.
+
+        Raises:
+            QuotaUnavailableError: When there is no answer, and no share to work with.
+        """
+        why = ""
+        for _ in range(_TRIES_AT_START):
+            why = await self._why_unanswered()
+            if not why:
+                break
+        self._settle(why)
+        if self._why_lost and not self._starts_alone:
+            await self._ledger.close()
+            raise QuotaUnavailableError(self._unavailable())
+        self._tasks = [asyncio.create_task(work()) for work in (self._keep, self._listen)]
+
+    async def close(self) -> None:
+        """Give back what is in hand, and leave."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if not self._why_lost:
+            with suppress(LedgerError):
+                await self._ledger.ask(self._member.goodbye())
+        await self._ledger.close()
+
+    # ---- permits -------------------------------------------------------------------------------
+
+    def ready(self) -> bool:
+        """Say no: a permit is for a certain time."""
+        return False
+
+    def wait(self, now: float, wanted: int) -> float:
+        """Return after how many seconds to look again; 0 when there is a permit now.
+
+        Raises:
+            QuotaUnavailableError: While the ledger does not answer, where there is no share to use.
+        """
+        if self._why_lost and (self._fails or self._own is None):
+            raise QuotaUnavailableError(self._unavailable())
+        member = self._member
+        if now < member.paused_until:
+            return member.paused_until - now
+        if self._is_alone:
+            return _LOOK if self._own is None else self._own.wait(now, wanted)
+        opens = member.opens(now)
+        if opens is None or member.runs_out(now):
+            self._want(wanted)
+        if opens is None:
+            return _LOOK
+        return max(opens - now, _SHORTEST_WAIT) if opens > now else 0.0
+
+    def take(self) -> int:
+        """Hand out the permit that ``wait`` saw."""
+        if self._own is None:
+            return self._member.take()
+        self._own.take()
+        return OWN
+
+    def left(self, permit: int, now: float) -> None:
+        """Count a request that leaves now."""
+        if now - self._window_began >= self._rate.per:
+            self._window_began = now
+        self._member.went(permit, now)
+        if permit == OWN and self._own is not None:
+            self._own.left(0, now)
+
+    def unused(self, permit: int) -> None:
+        """Take a permit back whose request never left."""
+        if permit != OWN:
+            self._member.unused(permit)
+        elif self._own is not None:
+            self._own.unused(0)
+
+    def earliest(self, now: float, ahead: int) -> float:
+        """Return a time before which whoever comes after so many others surely gets no permit."""
+        member = self._member
+        if self._own is not None:
+            return max(member.paused_until, self._own.earliest(now, ahead))
+        opens = member.opens(now, ahead)
+        return max(now, member.paused_until, member.cold_until, member.last_opens if opens is None else opens)
+
+    def pause(self, seconds: float | None, now: float) -> None:
+        """Give no permit for so many seconds, or to the end of the window, and have the others told."""
+        if not seconds:
+            rest = self._window_began + self._rate.per - now
+            seconds = max(rest, SHORTEST_PAUSE_SHARE * self._rate.per)
+        self._member.hold(now + min(seconds, LONGEST_PAUSE), refused=True)
+        if self._own is not None:
+            self._own.pause(seconds, now)
+        self._due.set()
+
+    def stuck(self, since: float, now: float) -> None:
+        """Nothing changes: a permit is for a certain time, and the ledger leaves room for what is late."""
+
+    def _want(self, permits: int) -> None:
+        self._wanted = max(self._wanted, permits)
+        self._due.set()
+
+    # ---- the ledger ----------------------------------------------------------------------------
+
+    async def _keep(self) -> None:
+        """Ask whenever that is due."""
+        while True:
+            await self._until_due()
+            self._settle(await self._why_unanswered())
+            self._wake()
+            await asyncio.sleep(_APART)
+
+    async def _until_due(self) -> None:
+        if self._is_alone:
+            # Nobody's wish brings it back any sooner.
+            await asyncio.sleep(_TRY * random.uniform(0.75, 1.25))
+            return
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_TIDY if self._member.has_back else _SHOW):
+                await self._due.wait()
+
+    async def _why_unanswered(self) -> str:
+        """Ask; return why there is no answer that is of use, or nothing."""
+        self._due.clear()
+        wanted, self._wanted = self._wanted, 0
+        asked = self._now()
+        try:
+            answer = await self._ledger.ask(self._member.question(wanted, asked, alone=bool(self._why_lost)))
+        except LedgerError as error:
+            self._member.unheard()
+            return str(error)
+        self._member.learn(answer, asked, self._now())
+        slow = f"its answers take too long for a window of {self._rate.per:g} s"
+        return slow if self._member.is_too_slow else ""
+
+    def _settle(self, why: str) -> None:
+        """Work with the ledger or, if there is a reason, alone."""
+        if why:
+            self._lose(why)
+        else:
+            self._find()
+
+    async def _listen(self) -> None:
+        """Pause as soon as another process is told to."""
+        while True:
+            with suppress(LedgerError):
+                async for until in self._ledger.pauses():
+                    self._member.hold(self._member.later_at(until))
+            # A connection that breaks is the first sign that the ledger is gone.
+            self._due.set()
+            await asyncio.sleep(_TRY)
+
+    # ---- alone ---------------------------------------------------------------------------------
+
+    @property
+    def _is_alone(self) -> bool:
+        return bool(self._why_lost) or self._is_cold
+
+    def _lose(self, why: str) -> None:
+        """Work alone from now on."""
+        now, member = self._now(), self._member
+        if not self._why_lost:
+            if member.is_forgotten(now) and not self._starts_alone:
+                member.share = 0.0
+            self._work_alone(member.share)
+            _LOGGER.warning("the quota %s: Redis is lost, as %s; %s", self._name, why, self._meanwhile())
+        self._why_lost = why
+        self.state = f"alone: {why}"
+
+    def _find(self) -> None:
+        """Go back to the ledger's permits, unless it knows too little."""
+        if self._why_lost:
+            _LOGGER.warning("the quota %s: Redis answers again", self._name)
+        self._why_lost = ""
+        self._starts_alone = False
+        self._is_cold = self._now() < self._member.cold_until
+        if self._is_cold:
+            self._work_alone(self._member.share)
+            self.state = "alone: it was started a moment ago, or has forgotten what it knew"
+        else:
+            self._own, self.state = None, "shared"
+
+    def _work_alone(self, share: float) -> None:
+        """Use a share of the quota, from what has left already."""
+        part = share * self._member.part
+        if part == self._own_part and self._own is not None:
+            return
+        self._member.drop()
+        self._own_part = part
+        self._own = LocalQuota(_part_of(self._rate, part), self._member.left) if part else None
+
+    def _meanwhile(self) -> str:
+        if self._fails or self._own is None:
+            return "requests fail until it answers"
+        return f"this process uses {self._own_part:.1%} of the quota until it answers"
+
+    def _unavailable(self) -> str:
+        return f"the quota {self._name} is kept in Redis, and {self._why_lost}"
+
+
+def _part_of(rate: Rate, part: float) -> Rate:
+    """Return a part that is, with all other parts, not more than the whole in any window of it."""
+    requests = math.floor(rate.requests * part)
+    return Rate(requests, rate.per) if requests else Rate(1, rate.per / (rate.requests * part))
+
+
+def _nobody() -> None:
+    """Wake nobody."""
