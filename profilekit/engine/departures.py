@@ -1,6 +1,7 @@
 """When requests left: as much of it as a window needs, in little memory at any rate."""
 
 from collections import deque
+from collections.abc import Iterator
 
 __all__ = ["Departures"]
 
@@ -31,6 +32,10 @@ class Departures:
         self._window = window
         self._slot_length = window / _SLOTS
         self._slots: deque[_Slot] = deque()
+
+    def __iter__(self) -> Iterator[tuple[float, int]]:
+        """Go through what left: when, and how many."""
+        return ((slot.last, slot.count) for slot in self._slots)
 
     def over(self, window: float) -> "Departures":
         """Return a copy that looks at a window of another length; what is forgotten stays so."""

@@ -115,20 +115,32 @@ class Limiter:
         if deadline is not None and self._quota.earliest(self._now(), ahead) > deadline:
             raise RequestTimeoutError(_TOO_LATE)
         self.waited += 1
-        turn: asyncio.Future[Permit] = self._loop.create_future()
+        turn = self._turn()
         self._line.join(turn, bulk=bulk)
+        permit = await self._when_served(turn, deadline)
+        # Whoever is awake only when the permit is over stands first in line once more.
+        while self._quota.is_over(permit.number, self._now()):
+            turn = self._turn()
+            self._line.join_first(turn, bulk=bulk)
+            permit.release(unused=True)
+            permit = await self._when_served(turn, deadline)
+        return permit
+
+    def _turn(self) -> "asyncio.Future[Permit]":
+        return self._loop.create_future()
+
+    async def _when_served(self, turn: "asyncio.Future[Permit]", deadline: float | None) -> Permit:
         if self._timer is None:
             self._serve()
         try:
             async with asyncio.timeout_at(deadline):
-                permit = await turn
+                return await turn
         except TimeoutError:
             self._leave(turn)
             raise RequestTimeoutError(_TOO_LATE) from None
         except asyncio.CancelledError:
             self._leave(turn)
             raise
-        return permit
 
     def pause(self, seconds: float | None) -> None:
         """Give no permit for so many seconds: the vendor said that its quota is used up.

@@ -34,6 +34,12 @@ class Line(Generic[T]):
         """Stand at the end of a queue."""
         (self.bulk if bulk else self.interactive)[turn] = None
 
+    def join_first(self, turn: "asyncio.Future[T]", *, bulk: bool) -> None:
+        """Stand at the head of a queue, as somebody whose turn came to nothing."""
+        queue = self.bulk if bulk else self.interactive
+        queue[turn] = None
+        queue.move_to_end(turn, last=False)
+
     def leave(self, turn: "asyncio.Future[T]") -> bool:
         """Step out; say whether it stood in line at all."""
         for queue in (self.interactive, self.bulk):

@@ -58,7 +58,7 @@ class LocalQuota:
 
         Args:
             rate: The quota.
-            left: What has left already, if anything has.
+            left: What has left already, if anything has; then there is no burst at the start.
         """
         self._requests = rate.requests
         self._per = rate.per
@@ -66,7 +66,10 @@ class LocalQuota:
         self._share = Share()
         self._in_hand = 0
         self._pace()
-        self._left = Departures(self._window) if left is None else left.over(self._window)
+        self._left = Departures(self._window)
+        if left is not None:
+            self._left = left.over(self._window)
+            self._draw(self._burst)
         self._unsent = 0
         self._paused_until = 0.0
         self._window_began = self._refused_at = float("-inf")
@@ -108,13 +111,15 @@ class LocalQuota:
     def take(self) -> int:
         """Hand out the permit that ``wait`` saw."""
         if not self._in_hand:
-            # There is capacity, so this coroutine ends without ever waiting.
-            with suppress(StopIteration):
-                self._bucket.acquire(self._part).send(None)
+            self._draw(self._part)
             self._in_hand = self._part
         self._in_hand -= 1
         self._unsent += 1
         return 0
+
+    def is_over(self, permit: int, now: float) -> bool:  # noqa: ARG002 - never
+        """Say no: what is not used is kept."""
+        return False
 
     def left(self, permit: int, now: float) -> None:  # noqa: ARG002 - they are all the same
         """Count a request that leaves now."""
@@ -155,6 +160,11 @@ class LocalQuota:
     def stuck(self, since: float, now: float) -> None:
         """Count what left at some time or after as leaving now."""
         self._left.postpone(since, now)
+
+    def _draw(self, permits: float) -> None:
+        """Take from the bucket what is in it, so that this coroutine ends without ever waiting."""
+        with suppress(StopIteration):
+            self._bucket.acquire(permits).send(None)
 
     def _pace(self) -> None:
         """Spread our part of the quota evenly, from now on."""

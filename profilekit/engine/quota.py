@@ -46,6 +46,10 @@ class Quota(Protocol):
         """Hand out the permit that ``ready`` or ``wait`` saw, and return what it has to be given back as."""
         ...
 
+    def is_over(self, permit: int, now: float) -> bool:
+        """Say whether the time in which a permit could be used is over."""
+        ...
+
     def left(self, permit: int, now: float) -> None:
         """Count the request of a permit, which leaves now."""
         ...

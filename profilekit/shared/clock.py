@@ -44,3 +44,7 @@ class ServerClock:
     def surely_before(self, server: float) -> float:
         """Return the last time of ours at which it is surely not later than that at the server."""
         return server - self._most
+
+    def latest(self, ours: float) -> float:
+        """Return what the server's clock shows at a time of ours, at most."""
+        return ours + self._most

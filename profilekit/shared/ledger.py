@@ -47,10 +47,10 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
         ahead: How much of the quota, as time, to hand out at once.
         share: The share that it holds for when the ledger does not answer, from 0 to 1.
         alone: Whether it sent by itself until now.
-        extra: How many requests left without a permit of this ledger.
         pause: For how long the vendor wants a pause; 0 for none.
         stay: For how long it is a member; 0 to leave.
-        back: Permits that come back, by slot.
+        changes: By slot, how many requests left without a permit of this ledger; less than 0 for permits
+            that come back.
     """
 
     state: str
@@ -59,10 +59,9 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     ahead: float = 0.0
     share: float = 0.0
     alone: bool = False
-    extra: int = 0
     pause: float = 0.0
     stay: float = 0.0
-    back: Mapping[int, int] = {}
+    changes: Mapping[int, int] = {}
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -124,7 +123,6 @@ class Ledger:
         Raises:
             LedgerError: When there is no answer; the question may have been acted on all the same.
         """
-        back = [number for pair in question.back.items() for number in pair]
         arguments: list[Any] = [
             self._id,
             question.state,
@@ -135,15 +133,16 @@ class Ledger:
             int(question.ahead * _MICRO),
             int(question.share * _MICRO),
             int(question.alone),
-            question.extra,
             int(question.pause * _MICRO),
             int(question.stay * _MICRO),
-            *back,
+            *(number for change in question.changes.items() for number in change),
         ]
         try:
             async with asyncio.timeout(_PATIENCE):
                 told = await self._ask(keys=self._keys, args=arguments)
         except Exception as error:  # noqa: BLE001 - whatever it is, there is no answer
+            # Where one connection is broken, the others are.
+            await self._redis.connection_pool.disconnect(inuse_connections=False)
             raise LedgerError(_why(error)) from None
         return _answer(told)
 

@@ -63,7 +63,7 @@ class Member:
         self._back: Counter[int] = Counter()
         self._state = ""
         self._answered_at = float("-inf")
-        self._refused_until = 0.0
+        self._refused_until = self._told_refused = 0.0
         self._size, self._wasted = 1, 0
 
     # ---- permits -------------------------------------------------------------------------------
@@ -91,10 +91,14 @@ class Member:
         self.left.add(now)
         if slot == OWN:
             self._unlogged.add(now)
-        elif now > self._closes(slot):
+        elif self.is_over(slot, now):
             # It dialled for so long that its slot does not tell when it left.
             self._unlogged.add(now)
             self._back[slot] += 1
+
+    def is_over(self, slot: int, now: float) -> bool:
+        """Say whether a permit of a slot comes too late."""
+        return now > self._closes(slot)
 
     def unused(self, slot: int) -> None:
         """Give back a permit whose request never left."""
@@ -141,6 +145,7 @@ class Member:
         self._told, self._unlogged = self._unlogged, Departures(self._window)
         # Said once, whether it is heard or not: to hand out a permit twice is worse than to lose one.
         back, self._back = self._back, Counter()
+        self._told_refused, self._refused_until = self._refused_until, 0.0
         return Question(
             state=self._state,
             wanted=min(max(wanted, self._size), _MOST_WANTED) if wanted else 0,
@@ -148,21 +153,30 @@ class Member:
             ahead=max(_AHEAD, 2 * self.round_trip),
             share=self.share,
             alone=alone,
-            extra=self._told.count,
-            pause=max(0.0, self._refused_until - now),
+            pause=max(0.0, self._told_refused - now),
             stay=_STAY,
-            back=back,
+            changes=self._changes(back),
         )
 
     def goodbye(self) -> Question:
         """Return what to say at the end."""
         self.drop()
-        return Question(state=self._state, back=self._back, extra=self._unlogged.count)
+        self._told = self._unlogged
+        return Question(state=self._state, changes=self._changes(self._back))
+
+    def _changes(self, back: Counter[int]) -> dict[int, int]:
+        """Return by slot what the ledger does not know of us, and what we do not need."""
+        changes = Counter[int]()
+        changes.subtract(back)
+        for at, count in self._told:
+            changes[int(self._clock.latest(at) / self._slot)] += count
+        return {slot: change for slot, change in changes.items() if change}
 
     def unheard(self) -> None:
         """Keep for the next question what must not be lost with one that found no answer."""
         self._told.extend(self._unlogged)
         self._unlogged = self._told
+        self._refused_until = max(self._refused_until, self._told_refused)
 
     def learn(self, answer: Answer, asked: float, now: float) -> None:
         """Take what the ledger said to a question of some time ago."""
@@ -170,7 +184,6 @@ class Member:
         self.round_trip += ((now - asked) - self.round_trip) * (0.2 if self.round_trip else 1.0)
         self.share, self.part = answer.share, answer.part
         self.cold_until = self._clock.surely_after(answer.cold_until)
-        self._refused_until = 0.0
         self._answered_at = now
         # A ledger that is new to us knows nothing of what left before.
         self._unlogged = (

@@ -7,22 +7,20 @@
 -- KEYS  what is known; permits by slot; members and when they expire; who is at work; members' shares
 -- ARGV  who asks; the state it knows ('' for none); requests and length of the window; permits wanted;
 --       after how long it can use one; what to hand out ahead of time; its share; whether it worked by
---       itself; requests that left without a permit; a pause; how long it is a member (0: it leaves);
---       slots and permits in them that come back
+--       itself; a pause; how long it is a member (0: it leaves); slots and how many left in them without
+--       a permit, or how many permits come back, as less than 0
 -- Returns  the time; the state; until when that knows too little; until when the vendor pauses all; the
 --       share of who asks; how many are at work; the part of the quota in use; slots and permits in them
 
 local SLOTS, REACH, WHOLE = 500, 511, 1000000
-local BURST, SETTLE, SILENCE = 0.01, 2000000, 400000
+local BURST, SETTLE, SILENCE, REPORT = 0.01, 2000000, 400000, 50000
 local LEFT_AFTER_REFUSAL, MORE_A_WINDOW, LEAST = 0.7, 50000, 10000
 
 local known, slots, members, at_work, shares = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local me, state = ARGV[1], ARGV[2]
-local requests, per, wanted, lead, ahead, share, alone, extra, pause, stay = unpack({
-  tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]),
-  tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12]),
-})
-local FIRST_BACK = 13
+local requests, per, wanted, lead, ahead = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local share, alone, pause, stay = tonumber(ARGV[8]), tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
+local FIRST_CHANGE = 12
 
 local function text(number) return string.format('%.0f', number) end
 local function in_slot(slot) return tonumber(redis.call('HGET', slots, text(slot))) or 0 end
@@ -95,24 +93,24 @@ while is.used > 0 and is.tail <= slot - REACH do
   is.tail = is.tail + 1
 end
 is.tail = math.max(is.tail, slot - REACH + 1)
-if extra > 0 then
-  redis.call('HINCRBY', slots, text(slot), extra)
-  is.used = is.used + extra
-end
-for place = FIRST_BACK, state == born and #ARGV or 0, 2 do
-  local back, count = tonumber(ARGV[place]), tonumber(ARGV[place + 1])
-  if back >= is.tail then
-    redis.call('HINCRBY', slots, text(back), -count)
-    is.used = is.used - count
+for place = FIRST_CHANGE, #ARGV, 2 do
+  local changed, change = tonumber(ARGV[place]), tonumber(ARGV[place + 1])
+  if changed >= is.tail and (change > 0 or state == born) then
+    redis.call('HINCRBY', slots, text(changed), change)
+    is.used = is.used + change
   end
-  is.head = is.head - count * pace
+  if change < 0 then is.head = is.head + change * pace end
 end
+
+-- Those who worked alone tell what they sent before anybody gets a permit, and have had their burst.
+local ready = is.cold + REPORT
+if now < ready then is.head = math.max(is.head, ready) end
 
 -- Permits, each in the first slot after the pace's turn that no full window reaches.
 local granted, order = {}, {}
 redis.call('ZREMRANGEBYSCORE', at_work, '-inf', text(now))
 local busy = redis.call('ZCARD', at_work) + (redis.call('ZSCORE', at_work, me) and 0 or 1)
-if wanted > 0 and now >= is.cold then
+if wanted > 0 and now >= ready then
   local at = math.max(is.head, now - BURST * per, is.paused)
   local soonest = math.max(now + lead, is.paused)
   local first, inside = is.tail, is.used

@@ -125,7 +125,9 @@ class SharedQuota:
         if now < member.paused_until:
             return member.paused_until - now
         if self._is_alone:
-            return _LOOK if self._own is None else self._own.wait(now, wanted)
+            # All stop to work alone at the same time.
+            stops = self._is_cold and now >= member.cold_until
+            return _LOOK if stops or self._own is None else self._own.wait(now, wanted)
         opens = member.opens(now)
         if opens is None or member.runs_out(now):
             self._want(wanted)
@@ -139,6 +141,10 @@ class SharedQuota:
             return self._member.take()
         self._own.take()
         return OWN
+
+    def is_over(self, permit: int, now: float) -> bool:
+        """Say whether the slot of a permit is over, and what little comes after it."""
+        return permit != OWN and self._member.is_over(permit, now)
 
     def left(self, permit: int, now: float) -> None:
         """Count a request that leaves now."""
@@ -193,7 +199,9 @@ class SharedQuota:
     async def _until_due(self) -> None:
         if self._is_alone:
             # Nobody's wish brings it back any sooner.
-            await asyncio.sleep(_TRY * random.uniform(0.75, 1.25))
+            pause = _TRY * random.uniform(0.75, 1.25)
+            rest = self._member.cold_until - self._now() if self._is_cold else pause
+            await asyncio.sleep(min(pause, rest))
             return
         with suppress(TimeoutError):
             async with asyncio.timeout(_TIDY if self._member.has_back else _SHOW):

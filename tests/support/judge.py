@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
 import sys
 import time
+from contextlib import suppress
 
 BODY = b'{"userData":{"user_id":"u"}}'
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
@@ -11,7 +13,7 @@ REFUSED = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: %d\r\nContent-Length:
 
 
 class Judge(asyncio.Protocol):
-    """Answers requests whose head comes in one piece; the first letters of an id, up to a dash, say who asks."""
+    """Answers requests whose head comes in one piece; what stands before a dash in an id says who asks."""
 
     arrivals = []  # noqa: RUF012 - one of all connections
     refusing = []  # noqa: RUF012 - as above
@@ -35,7 +37,14 @@ class Judge(asyncio.Protocol):
             self.transport.write(answer)
 
 
+def go_first():
+    """Have every arrival seen at once, however busy the machine is, where that is allowed."""
+    with suppress(PermissionError):
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+
+
 async def main():
+    go_first()
     server = await asyncio.get_running_loop().create_server(Judge, "127.0.0.1", 0)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
