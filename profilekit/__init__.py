@@ -12,6 +12,7 @@ from profilekit.engine.breaker import Breaker
 from profilekit.engine.cache import Cache
 from profilekit.engine.retry import Retry
 from profilekit.engine.stats import LaneState, LaneStats, Stats
+from profilekit.observer import Observer
 from profilekit.outcome import Failed, Ok, Outcome
 from profilekit.rate import Rate
 from profilekit.request import Account, Endpoint, Request, Vendor
@@ -25,6 +26,7 @@ __all__ = [
     "Failed",
     "LaneState",
     "LaneStats",
+    "Observer",
     "Ok",
     "Outcome",
     "ProfileClient",

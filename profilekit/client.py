@@ -24,8 +24,10 @@ from profilekit.engine.retry import Retry
 from profilekit.engine.selection import Trust, select
 from profilekit.engine.stats import Stats, together
 from profilekit.engine.transport import TransportFactory
+from profilekit.engine.watch import Watch
 from profilekit.engine.wire import Decoder
 from profilekit.errors import ConfigError, ProfileKitError, RequestError
+from profilekit.observer import Closed, Event, Observer, Opened
 from profilekit.outcome import Failed, Ok, Outcome
 from profilekit.request import Account, Request
 
@@ -52,6 +54,8 @@ class ProfileClient:
         cache: Whether and how long answers to reads are kept; it implies ``single_flight``.
         quota: Who else draws on the accounts' quotas: a ``RedisQuota`` that other processes share.
             Nobody, unless told otherwise.
+        observer: Who is told of each attempt and of what changes, such as a
+            ``profilekit.otel.OpenTelemetry``.
         tls: Whom to trust: an ``ssl.SSLContext``, or the file of a certificate authority. The system's
             authorities unless told otherwise.
         proxy: The URL of an HTTP proxy to go through, with its user and password if it has any. Like
@@ -73,6 +77,7 @@ class ProfileClient:
         single_flight: bool = False,
         cache: Cache | None = None,
         quota: QuotaFactory | None = None,
+        observer: Observer | None = None,
         tls: Trust | None = None,
         proxy: str | None = None,
         session: aiohttp.ClientSession | None = None,
@@ -82,7 +87,8 @@ class ProfileClient:
         check_seconds("ProfileClient: timeout", timeout)
         self._accounts = by_vendor(accounts)
         self._timeout = timeout
-        policy = Policy(retry, breaker, single_flight, cache, quota or _local)
+        self._watch = Watch(observer)
+        policy = Policy(retry, breaker, single_flight, cache, quota or _local, self._watch)
         transport_for = select(tls=tls, proxy=proxy, session=session, transport=transport)
         self._lanes = Lanes(self._accounts, lambda account: Lane(account, transport_for(account), policy))
 
@@ -97,6 +103,7 @@ class ProfileClient:
         single_flight: bool = False,
         cache: Cache | None = None,
         quota: QuotaFactory | None = None,
+        observer: Observer | None = None,
         tls: Trust | None = None,
         proxy: str | None = None,
     ) -> Self:
@@ -111,6 +118,7 @@ class ProfileClient:
             single_flight: Whether identical reads under way are sent once.
             cache: Whether and how long answers to reads are kept.
             quota: Who else draws on the accounts' quotas.
+            observer: Who is told of each attempt and of what changes.
             tls: Whom to trust.
             proxy: The URL of an HTTP proxy to go through.
 
@@ -126,6 +134,7 @@ class ProfileClient:
             single_flight=single_flight,
             cache=cache,
             quota=quota,
+            observer=observer,
             tls=tls,
             proxy=proxy,
         )
@@ -140,6 +149,7 @@ class ProfileClient:
             QuotaUnavailableError: When what keeps a shared quota does not answer.
         """
         await self._lanes.open()
+        self.tell(Opened("client", " ".join(self._accounts), self.stats))
         return self
 
     async def __aexit__(
@@ -155,7 +165,12 @@ class ProfileClient:
             grace: How many seconds those under way may take; then their connections are closed, and
                 they fail.
         """
-        await self._lanes.close(grace)
+        was_open = self._lanes.state == "open"
+        try:
+            await self._lanes.close(grace)
+        finally:
+            if was_open:
+                self.tell(Closed("client", " ".join(self._accounts), self.stats))
 
     # ---- work ----------------------------------------------------------------------------------
 
@@ -329,6 +344,10 @@ class ProfileClient:
     def stats(self) -> Stats:
         """Return a snapshot of what the client has done so far."""
         return together({lane.account.vendor.name: lane.stats() for lane in self._lanes})
+
+    def tell(self, event: Event) -> None:
+        """Tell the log and the observer of a change, as an outbox and a job do that use this client."""
+        self._watch.changed(event)
 
     def __repr__(self) -> str:
         """Show the vendors, and whether it is open."""

@@ -12,7 +12,7 @@ ROOT = Path(profilekit.__file__).parent
 
 FLOORS = {
     0: ["errors", "rate", "checks", "jsontext", "fields", "locking"],
-    1: ["request", "outcome"],
+    1: ["request", "outcome", "observer"],
     2: [
         "vendors",
         "engine.wire",
@@ -22,6 +22,7 @@ FLOORS = {
         "engine.local",
         "engine.quota",
         "engine.retry",
+        "engine.watch",
         "engine.transport",
         "engine.stats",
         "engine.answer",
@@ -38,6 +39,8 @@ FLOORS = {
         "engine.direct",
         "engine.connection",
         "engine.lane",
+        "engine.sender",
+        "engine.fence",
         "engine.lanes",
         "engine.pair",
         "engine.selection",

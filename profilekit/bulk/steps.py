@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ from profilekit.bulk.source import Rows, opened
 from profilekit.bulk.survey import Survey, look_over, numbered
 from profilekit.client import ProfileClient
 from profilekit.errors import ConfigError
+from profilekit.observer import Closed, Opened
 from profilekit.request import Request
 
 __all__ = ["Outlook", "Report", "look_ahead", "run"]
@@ -131,7 +133,7 @@ async def run(
     async with opened(job.source, job.id_column) as rows:
         survey = await _in_thread(rows, lambda: _survey(job, rows))
         layout = layout_of(job, survey)
-        with Journal(job.journal, survey.rows) as journal:
+        with Journal(job.journal, survey.rows) as journal, _shown(job, client, progress):
             if _carries_on(job, fresh=fresh, retry_failed=retry_failed):
                 await _in_thread(rows, lambda: journal.resume(_identity(job, rows, survey)))
                 _check_retry(journal, survey, retry_failed=retry_failed)
@@ -160,6 +162,20 @@ async def run(
         is_complete=is_complete,
         journal=left,
     )
+
+
+@contextmanager
+def _shown(job: Job, client: ProfileClient, progress: Progress) -> Iterator[None]:
+    """Let whoever watches the client look at how far a job has come, while it runs."""
+
+    def look() -> Progress:
+        return progress
+
+    client.tell(Opened("job", job.title, look))
+    try:
+        yield
+    finally:
+        client.tell(Closed("job", job.title, look))
 
 
 def _sent(job: Job, client: ProfileClient) -> int:

@@ -73,17 +73,19 @@ class Circuit:
         """Return in how many seconds the next probe may go."""
         return max(0.0, self._next_probe - now)
 
-    def succeeded(self) -> None:
-        """Close: the vendor answered, if only to refuse."""
-        self.failures = 0
-        self.is_open = False
+    def succeeded(self) -> bool:
+        """Close, as the vendor answered, if only to refuse; say whether it was open."""
+        was_open, self.is_open, self.failures = self.is_open, False, 0
+        return was_open
 
-    def failed(self, now: float) -> None:
-        """Count a failure; after too many in a row, open."""
+    def failed(self, now: float) -> bool:
+        """Count a failure; after too many in a row, open. Say whether it did."""
         self.failures += 1
-        if not self.is_open and self.failures >= self._policy.failures:
+        opens = not self.is_open and self.failures >= self._policy.failures
+        if opens:
             self.is_open = True
             self._next_probe = now + self._policy.probe_every
+        return opens
 
 
 def shows_failure(error: RequestError, seconds: float) -> bool | None:

@@ -12,16 +12,20 @@ from weakref import WeakSet
 import msgspec
 
 from profilekit.engine import wire
-from profilekit.engine.breaker import Breaker, Budget, Circuit, shows_failure
+from profilekit.engine.breaker import Breaker, Budget, Circuit
 from profilekit.engine.cache import Cache
+from profilekit.engine.fence import Fence
 from profilekit.engine.limiter import Limiter, Permit
 from profilekit.engine.local import LocalQuota
 from profilekit.engine.pair import Pair
 from profilekit.engine.quota import QuotaFactory
-from profilekit.engine.reads import Reads
+from profilekit.engine.reads import Reads, Value
 from profilekit.engine.retry import Retry, back_off, may_repeat
+from profilekit.engine.sender import Sender
 from profilekit.engine.stats import LaneState
-from profilekit.engine.transport import HttpRequest, HttpResponse, Transport
+from profilekit.engine.transport import HttpResponse, Transport
+from profilekit.engine.verdict import told
+from profilekit.engine.watch import Watch
 from profilekit.engine.wire import Decoder
 from profilekit.errors import (
     ProfileKitError,
@@ -29,10 +33,9 @@ from profilekit.errors import (
     RequestError,
     RequestTimeoutError,
     ThrottledError,
-    TransportError,
-    VendorUnavailableError,
 )
-from profilekit.request import Account, Request, title
+from profilekit.observer import Attempt, Paused
+from profilekit.request import Account, Request
 
 __all__ = ["Answer", "Lane", "Policy"]
 
@@ -45,16 +48,7 @@ class Policy(msgspec.Struct, frozen=True):
     single_flight: bool
     cache: Cache | None
     quota: QuotaFactory
-
-
-class Value:
-    """What has been decoded already, as one that was kept or shared has to be."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        """Hold it."""
-        self.value = value
+    watch: Watch
 
 
 Answer: TypeAlias = HttpResponse | Value
@@ -68,17 +62,20 @@ class Lane:
         """Take the transport, which is closed with the lane, and the running event loop."""
         self.account = account
         self._transport = transport
-        self._says_when_sent = getattr(transport, "says_when_sent", False)
+        self._watch, self._is_seen = policy.watch, policy.watch.sees_attempts
+        self._sender = Sender(account, transport, policy.watch)
         self._retry = policy.retry
         self._quota = policy.quota(account)
+        self._quota.report_to(policy.watch.changed)
         self._limiter = Limiter(self._quota, account.max_in_flight)
         self._parts: WeakSet[Limiter] = WeakSet()
+        self._now = asyncio.get_running_loop().time
         self._circuit = Circuit(policy.breaker)
+        self._fence = Fence(self._circuit, account.vendor.name, self._now, policy.watch.changed)
         self._budget = Budget(policy.retry.budget)
         self._reads = Reads(policy.cache) if policy.single_flight or policy.cache is not None else None
-        self._now = asyncio.get_running_loop().time
         self._random = random.Random()
-        self._sent = self._succeeded = self._retries = self._fenced = 0
+        self._succeeded = self._retries = 0
         self._failed: Counter[str] = Counter()
         self._turned_away = asyncio.Event()
         self._templates: dict[type[Request[Any]], wire.Template] = {}
@@ -137,7 +134,7 @@ class Lane:
             try:
                 value = wire.parse(request, answer, decoder, self.account)
             except RequestError as error:
-                raise _told(error, request, 1) from None
+                raise told(error, request, 1) from None
         self._succeeded += 1
         return value
 
@@ -153,20 +150,16 @@ class Lane:
         send: Callable[[], Awaitable[HttpResponse]],
         deadline: float | None,
     ) -> Answer:
-        """Send no read that another one answers; after a write, and while it is under way, none does."""
+        """Send no read that another one answers."""
         if not request.endpoint.is_read:
-            reads.forget(request)
-            try:
-                return await send()
-            finally:
-                reads.forget(request)
+            return await reads.write(request, send)
 
         async def read() -> Any:
             answer = await send()
             try:
                 return wire.parse(request, answer, decoder, self.account)
             except RequestError as error:
-                raise _told(error, request, 1) from None
+                raise told(error, request, 1) from None
 
         return Value(await reads.get(request, (decoder, deadline is None), read, deadline))
 
@@ -178,22 +171,23 @@ class Lane:
         timeout: float,
         part: Limiter | None,
     ) -> HttpResponse:
-        http = wire.build(request, self._templates.get(type(request)) or self._template(type(request)))
+        form = self._templates.get(type(request)) or self._template(type(request))
+        http = wire.build(request, form)
         error: RequestError | None = None
         attempts, spent = 0, 0.0
         while True:
             is_probe = self._circuit.is_open
-            if is_probe and (fenced := self._fenced_off(request, error)) is not None:
+            if is_probe and (fenced := self._fence.stops(request, error)) is not None:
                 raise fenced
             try:
                 free = self._limiter.take(bulk=deadline is None) if part is None else None
                 permit = free or await self._permit(deadline, part)
             except (RequestTimeoutError, QuotaUnavailableError) as none:
                 # After an attempt its own error says more than that there will be no other.
-                raise _told(error or none, request, attempts) from None
+                raise told(error or none, request, attempts) from None
             # It may have opened while this one stood in line.
             opened = self._circuit.is_open and not is_probe
-            if opened and (fenced := self._fenced_off(request, error)) is not None:
+            if opened and (fenced := self._fence.stops(request, error)) is not None:
                 permit.release(unused=True)
                 raise fenced
             self._retries += attempts > 0
@@ -201,34 +195,25 @@ class Lane:
             began = self._now()
             until = began + timeout if deadline is None else deadline
             try:
-                answer = wire.judge(request, await self._attempt(http, permit, until), decoder, self.account)
+                if self._is_seen:
+                    attempt = Attempt(form.route, attempts, permit.waited, deadline is None)
+                    answer = await self._sender.send_seen(
+                        request, http, permit, until, decoder, attempt=attempt
+                    )
+                else:
+                    answer = await self._sender.send(request, http, permit, until, decoder)
             except RequestError as failure:
-                error = _told(failure, request, attempts)
+                error = told(failure, request, attempts)
             else:
                 # Mostly there is nothing to mend.
                 if self._circuit.failures:
-                    self._circuit.succeeded()
+                    self._fence.answered()
                 if not self._budget.is_whole:
                     self._budget.succeeded(spent)
                 return answer
             self._note(error, until - began)
             error.retryable = may_repeat(error, is_read=request.endpoint.is_read, policy=self._retry)
             spent = await self._back_off(error, until)
-
-    def _fenced_off(self, request: Request[Any], error: RequestError | None) -> RequestError | None:
-        """Return why a request stays here while the vendor is down; None for a probe from time to time."""
-        if self._circuit.admits(self._now()):
-            return None
-        if error is not None:
-            return error
-        self._fenced += 1
-        wait = self._circuit.probes_in(self._now())
-        unavailable = VendorUnavailableError(
-            f"{title(request)}: not sent, as the vendor has failed many times in a row; "
-            f"it is tried again in {wait:.1f} s"
-        )
-        unavailable.retry_after, unavailable.maybe_applied = wait, False
-        return _told(unavailable, request, 0)
 
     async def _permit(self, deadline: float | None, part: Limiter | None) -> Permit | Pair:
         bulk = deadline is None
@@ -243,31 +228,13 @@ class Lane:
 
     def _note(self, error: RequestError, seconds: float) -> None:
         """Draw from a failed attempt what concerns everybody."""
-        if isinstance(error, ThrottledError):
-            self._limiter.pause(error.retry_after)
-        is_down = shows_failure(error, seconds)
-        if is_down:
-            self._circuit.failed(self._now())
-        elif is_down is not None:
-            self._circuit.succeeded()
+        if isinstance(error, ThrottledError) and (pause := self._limiter.pause(error.retry_after)):
+            self._watch.changed(Paused(self.account.vendor.name, pause))
+        self._fence.failed(error, seconds)
 
     def _template(self, request: type[Request[Any]]) -> wire.Template:
         made = self._templates[request] = wire.template(request, self.account)
         return made
-
-    async def _attempt(self, http: HttpRequest, permit: Permit | Pair, deadline: float) -> HttpResponse:
-        self._sent += 1
-        unused = False
-        try:
-            return await self._transport.exchange(http, deadline, permit.sent)
-        except TransportError as error:
-            unused = not error.maybe_applied
-            raise
-        except asyncio.CancelledError:
-            unused = self._says_when_sent and not permit.counted
-            raise
-        finally:
-            permit.release(unused=unused)
 
     async def _back_off(self, error: RequestError, deadline: float) -> float:
         """Wait for the next attempt and return what it costs, or raise the error where there is none."""
@@ -286,14 +253,14 @@ class Lane:
     def stats(self) -> LaneState:
         """Return what the lane has done so far."""
         return LaneState(
-            sent=self._sent,
+            sent=self._sender.sent,
             succeeded=self._succeeded,
             failed=dict(self._failed),
             retries=self._retries,
             permits_waited=self._limiter.waited,
             coalesced=self._reads.coalesced if self._reads else 0,
             cache_hits=self._reads.hits if self._reads else 0,
-            fenced=self._fenced,
+            fenced=self._fence.stopped,
             in_flight=self._limiter.in_flight,
             transport=type(self._transport).__name__,
             quota=self._quota.state,
@@ -324,10 +291,3 @@ class Lane:
         """Close the transport, so that what is still under way fails, and give back permits."""
         await self._transport.close()
         await self._quota.close()
-
-
-def _told(error: RequestError, request: Request[Any], attempts: int) -> RequestError:
-    """Tell an error which request it is about."""
-    error.request = request
-    error.attempts = attempts
-    return error

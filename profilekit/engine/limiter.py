@@ -21,11 +21,13 @@ class Permit(msgspec.Struct, eq=False, gc=False):
         limiter: Where it belongs to; only that makes permits.
         number: What the quota knows it by.
         counted: Whether the request has left, and counts against the quota.
+        waited: How many seconds it was waited for.
     """
 
     limiter: "Limiter"
     number: int
     counted: bool = False
+    waited: float = 0.0
 
     def sent(self) -> None:
         """Say that the request leaves now: it counts from now on."""
@@ -67,7 +69,7 @@ class Limiter:
         self._max_in_flight = max_in_flight
         self._line: Line[Permit] = Line()
         self._timer: asyncio.TimerHandle | None = None
-        self._timer_set = 0.0
+        self._timer_set = self._paused_until = 0.0
         self._closed = False
         self._idle: asyncio.Future[None] | None = None
         self.in_flight = 0
@@ -115,7 +117,7 @@ class Limiter:
         if deadline is not None and self._quota.earliest(self._now(), ahead) > deadline:
             raise RequestTimeoutError(_TOO_LATE)
         self.waited += 1
-        turn = self._turn()
+        asked, turn = self._now(), self._turn()
         self._line.join(turn, bulk=bulk)
         permit = await self._when_served(turn, deadline)
         # Whoever is awake only when the permit is over stands first in line once more.
@@ -124,6 +126,7 @@ class Limiter:
             self._line.join_first(turn, bulk=bulk)
             permit.release(unused=True)
             permit = await self._when_served(turn, deadline)
+        permit.waited = self._now() - asked
         return permit
 
     def _turn(self) -> "asyncio.Future[Permit]":
@@ -142,14 +145,20 @@ class Limiter:
             self._leave(turn)
             raise
 
-    def pause(self, seconds: float | None) -> None:
+    def pause(self, seconds: float | None) -> float | None:
         """Give no permit for so many seconds: the vendor said that its quota is used up.
 
         Args:
             seconds: What the vendor asked for; None, or none at all, to wait for the end of the current
                 window.
+
+        Returns:
+            How many seconds it takes, or None where there was a pause already.
         """
-        self._quota.pause(seconds, self._now())
+        now = self._now()
+        self._quota.pause(seconds, now)
+        begins, self._paused_until = now >= self._paused_until, self._quota.earliest(now, 0)
+        return max(self._paused_until - now, 0.0) if begins else None
 
     async def drained(self) -> None:
         """Wait until no permit is in use."""

@@ -13,6 +13,7 @@ from aiolimiter import AsyncLimiter
 
 from profilekit.engine.departures import Departures
 from profilekit.engine.share import Share
+from profilekit.observer import Tell
 from profilekit.rate import Rate
 
 __all__ = ["LONGEST_PAUSE", "REFUSALS_APART", "SHORTEST_PAUSE_SHARE", "LocalQuota"]
@@ -82,6 +83,9 @@ class LocalQuota:
 
     def attach(self, wake: Callable[[], None]) -> None:
         """Nothing comes sooner than ``wait`` said."""
+
+    def report_to(self, tell: Tell) -> None:
+        """It is never lost."""
 
     async def open(self) -> None:
         """It is ready."""

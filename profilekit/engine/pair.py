@@ -19,6 +19,11 @@ class Pair:
         """Whether the request has left."""
         return self._both[0].counted
 
+    @property
+    def waited(self) -> float:
+        """How many seconds they were waited for, one after the other."""
+        return sum(permit.waited for permit in self._both)
+
     def sent(self) -> None:
         """Say that the request leaves now."""
         for permit in self._both:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
+from profilekit.observer import Tell
 from profilekit.request import Account
 
 __all__ = ["Quota", "QuotaFactory"]
@@ -24,6 +25,10 @@ class Quota(Protocol):
 
     def attach(self, wake: Callable[[], None]) -> None:
         """Take what to call whenever there may be a permit sooner than ``wait`` said."""
+        ...
+
+    def report_to(self, tell: Tell) -> None:
+        """Take who is told when what keeps the quota is lost (``QuotaLost``), and when it is back."""
         ...
 
     def ready(self) -> bool:

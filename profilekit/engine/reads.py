@@ -2,17 +2,29 @@
 
 import asyncio
 import copy
-from collections.abc import Callable, Coroutine, Hashable
-from typing import Any, TypeAlias
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from typing import Any, TypeAlias, TypeVar
 
 from profilekit.engine.cache import Cache, Store, ids_of
 from profilekit.errors import ProfileNotFoundError, RequestError, RequestTimeoutError
 from profilekit.request import Request
 
-__all__ = ["Reads"]
+__all__ = ["Reads", "Value"]
+
+T = TypeVar("T")
 
 _Key: TypeAlias = tuple[Request[Any], Hashable]
 _Fetch: TypeAlias = Callable[[], Coroutine[Any, Any, Any]]
+
+
+class Value:
+    """What has been decoded already, as one that was kept or shared has to be."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        """Hold it."""
+        self.value = value
 
 
 class _Flight:
@@ -80,7 +92,15 @@ class Reads:
                 return _given(outcome, request)
             # It had less time than this caller has.
 
-    def forget(self, request: Request[Any]) -> None:
+    async def write(self, request: Request[Any], send: Callable[[], Awaitable[T]]) -> T:
+        """Send a write; after it, and while it is under way, no read is answered by an earlier one."""
+        self._forget(request)
+        try:
+            return await send()
+        finally:
+            self._forget(request)
+
+    def _forget(self, request: Request[Any]) -> None:
         """Drop what is kept of a user, and what is being read: it is about to change, or has changed."""
         ids = ids_of(request)
         self._store.forget(ids)

@@ -11,10 +11,10 @@ from urllib.parse import quote
 
 from profilekit import errors
 from profilekit.engine.transport import HttpResponse
-from profilekit.errors import DecodeError, StatusError
+from profilekit.errors import DecodeError, RequestError, StatusError
 from profilekit.request import Account, Request, title
 
-__all__ = ["decode_error", "retry_after", "status_error", "verdict"]
+__all__ = ["decode_error", "retry_after", "status_error", "told", "verdict"]
 
 _BODY_SHOWN = 2048
 _MESSAGE_SHOWN = 200
@@ -122,3 +122,10 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
         return max(0.0, parsedate_to_datetime(text).timestamp() - now)
     except (ValueError, OverflowError):
         return None
+
+
+def told(error: RequestError, request: Request[Any], attempts: int) -> RequestError:
+    """Tell an error which request it is about, and how often that was sent."""
+    error.request = request
+    error.attempts = attempts
+    return error

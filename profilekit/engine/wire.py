@@ -1,6 +1,7 @@
 """Requests to HTTP and HTTP to values or errors: pure, without an event loop."""
 
 import re
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, TypeAlias
 from urllib.parse import quote, urlsplit
@@ -13,11 +14,25 @@ from profilekit.engine.transport import Headers, HttpRequest, HttpResponse
 from profilekit.engine.verdict import decode_error, status_error, verdict
 from profilekit.errors import ConfigError
 from profilekit.fields import default_of
+from profilekit.observer import Route
 from profilekit.request import Account, Endpoint, Request, result_type
 
-__all__ = ["Decoder", "Template", "build", "check_into", "decoder_for", "judge", "parse", "template"]
+__all__ = [
+    "Decoder",
+    "Template",
+    "build",
+    "check_into",
+    "decoder_for",
+    "judge",
+    "parse",
+    "template",
+    "with_headers",
+]
 
 _UNRESERVED = re.compile(r"[A-Za-z0-9_.~-]+").fullmatch
+
+# What says where a request ends and whom it is for is the transport's own.
+_FRAMING = frozenset({"host", "user-agent", "content-length", "transfer-encoding", "connection"})
 
 
 # ---- requests ----------------------------------------------------------------------------------
@@ -43,6 +58,7 @@ class Template(msgspec.Struct, frozen=True):
     alone: tuple[str, str] | None
     first_default: object
     other_defaults: tuple[object, ...]
+    route: Route
 
 
 def template(request: type[Request[Any]], account: Account) -> Template:
@@ -60,7 +76,8 @@ def template(request: type[Request[Any]], account: Account) -> Template:
         headers["Content-Type"] = "application/json"
     for name, value in headers.items():
         check_header(name, value)
-    path = urlsplit(account.base_url).path + first
+    origin = urlsplit(account.base_url)
+    path = origin.path + first
     return Template(
         method=endpoint.method,
         path=path,
@@ -73,6 +90,14 @@ def template(request: type[Request[Any]], account: Account) -> Template:
         alone=_around(fields[0], path, rest, endpoint) if fields else None,
         first_default=default_of(fields[0]) if fields else None,
         other_defaults=tuple(default_of(field) for field in fields[1:]),
+        route=Route(
+            vendor=endpoint.vendor.name,
+            method=endpoint.method,
+            url_template=origin.path + endpoint.path,
+            server_address=origin.hostname or "",
+            server_port=origin.port or (443 if origin.scheme == "https" else 80),
+            scheme=origin.scheme,
+        ),
     )
 
 
@@ -112,6 +137,19 @@ def build(request: Request[Any], form: Template) -> HttpRequest:
         if (value := values[place]) is not default and value != default
     }
     return HttpRequest(form.method, target, form.headers, jsontext.dumps(members))
+
+
+def with_headers(http: HttpRequest, more: Mapping[str, str]) -> HttpRequest:
+    """Return a request with more headers, where it has none of the name.
+
+    Raises:
+        ConfigError: When one of them could be read as more than one.
+    """
+    known = _FRAMING.union(name.lower() for name in http.headers)
+    added = {name: value for name, value in more.items() if name.lower() not in known}
+    for name, value in added.items():
+        check_header(name, value)
+    return HttpRequest(http.method, http.target, Headers({**http.headers, **added}), http.body)
 
 
 def _query_value(value: object) -> str:

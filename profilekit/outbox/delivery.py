@@ -152,7 +152,8 @@ class Delivery:
         totals = self._counted(flight)
         self._answered(flight)
         if len(flight.seqs) == 1:
-            self._journal.dead(dead_letter(flight.seqs[0], error, time.time()), totals)
+            vendor = flight.request.endpoint.vendor.name
+            self._journal.dead(dead_letter(flight.seqs[0], vendor, error, time.time()), totals)
             return
         # Only one of them may be at fault.
         self._line.part(flight.seqs)

@@ -127,7 +127,8 @@ class Feed(AsyncIterator[Request[Any]]):
                 requests.append(self._writes.decode(*found[seq]))
             except ConfigError as error:
                 if not requests:
-                    self._journal.dead(dead_letter(seq, error, time.time()), Totals())
+                    vendor = found[seq][0].partition(".")[0]
+                    self._journal.dead(dead_letter(seq, vendor, error, time.time()), Totals())
                     return
                 break
         request, count = merged(requests)

@@ -14,6 +14,7 @@ from profilekit.checks import check_count
 from profilekit.client import ProfileClient
 from profilekit.engine.cache import ids_of
 from profilekit.errors import ConfigError, OutboxError
+from profilekit.observer import Closed, Opened
 from profilekit.outbox.delivery import BackOff
 from profilekit.outbox.room import Room
 from profilekit.outbox.rows import Put
@@ -127,6 +128,7 @@ class Outbox:
         )
         await works.open()
         self._works = works
+        self._client.tell(Opened("outbox", self._path.name, self.stats))
         return self
 
     async def __aexit__(
@@ -149,6 +151,8 @@ class Outbox:
             return
         if self._closing is None:
             self._closing = asyncio.get_running_loop().create_task(self._works.close(grace))
+            closed = Closed("outbox", self._path.name, self.stats)
+            self._closing.add_done_callback(lambda _: self._client.tell(closed))
         await to_the_end(self._closing, self._works.hurry)
 
     # ---- work ----------------------------------------------------------------------------------

@@ -27,9 +27,10 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
 
 class Dead(msgspec.Struct, frozen=True, gc=False):
-    """Why a write will not be delivered, and when that was settled (epoch seconds)."""
+    """Why a write will not be delivered to a vendor, and when that was settled (epoch seconds)."""
 
     seq: int
+    vendor: str
     attempts: int
     type: str
     message: str
@@ -97,13 +98,14 @@ class News(msgspec.Struct, frozen=True):
     dead: int
 
 
-def dead_letter(seq: int, error: ProfileKitError, now: float) -> Dead:
+def dead_letter(seq: int, vendor: str, error: ProfileKitError, now: float) -> Dead:
     """Return why a write will not be delivered.
 
     Args:
         seq: The row.
+        vendor: The name of whom it was for.
         error: What came of it.
         now: Seconds since the epoch.
     """
     status: Any = error.status if isinstance(error, StatusError) else None
-    return Dead(seq, getattr(error, "attempts", 0), type(error).__name__, str(error), status, now)
+    return Dead(seq, vendor, getattr(error, "attempts", 0), type(error).__name__, str(error), status, now)

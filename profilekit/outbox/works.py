@@ -7,6 +7,7 @@ from typing import Any
 
 from profilekit.client import ProfileClient
 from profilekit.errors import OutboxError
+from profilekit.observer import DeadLetter
 from profilekit.outbox.delivery import BackOff, Delivery
 from profilekit.outbox.feed import Feed
 from profilekit.outbox.gate import Gate
@@ -48,6 +49,7 @@ class Works:
             ClientClosedError: When the client is not open.
         """
         self._path = path
+        self._tell = client.tell
         self._writes = writes
         self._room = room
         self.line = Line(merge=merge)
@@ -116,6 +118,8 @@ class Works:
         self._room.give(len(through))
         if through or news.rows:
             self.feed.wake()
+        for letter in ends.dead:
+            self._tell(DeadLetter(letter.vendor, letter.type))
 
     async def _deliver(self) -> None:
         async with self._outcomes as outcomes:

@@ -1,7 +1,6 @@
 """A quota that other processes draw on: permits from a ledger, or a share of it while that is silent."""
 
 import asyncio
-import logging
 import math
 import random
 from collections.abc import Callable
@@ -9,13 +8,12 @@ from contextlib import suppress
 
 from profilekit.engine.local import LONGEST_PAUSE, SHORTEST_PAUSE_SHARE, LocalQuota
 from profilekit.errors import QuotaUnavailableError
+from profilekit.observer import Event, QuotaBack, QuotaLost, Tell
 from profilekit.rate import Rate
 from profilekit.shared.ledger import Ledger, LedgerError
 from profilekit.shared.member import OWN, Member
 
 __all__ = ["SharedQuota"]
-
-_LOGGER = logging.getLogger("profilekit")
 
 # Questions are this far apart, in seconds: at most 50 a second, whatever the quota.
 _APART = 0.02
@@ -46,18 +44,22 @@ class SharedQuota:
         state: ``shared``, or ``alone`` and why.
     """
 
-    def __init__(self, ledger: Ledger, rate: Rate, *, name: str, fails: bool, part_at_start: float) -> None:
+    def __init__(
+        self, ledger: Ledger, rate: Rate, *, vendor: str, name: str, fails: bool, part_at_start: float
+    ) -> None:
         """Take what it is made of; ``open`` asks for the first time.
 
         Args:
             ledger: Who keeps the account.
             rate: The whole quota.
-            name: How to call it in the log.
+            vendor: Whose quota it is.
+            name: What its users call it.
             fails: Whether to refuse permits while the ledger does not answer.
             part_at_start: The share to use when the ledger does not answer from the start; 0 for none.
         """
         self.state = "shared"
-        self._ledger, self._rate, self._name, self._fails = ledger, rate, name, fails
+        self._ledger, self._rate, self._fails = ledger, rate, fails
+        self._vendor, self._name = vendor, name
         self._member = Member(rate, ledger.slot, part_at_start)
         self._starts_alone = bool(part_at_start)
         self._now = asyncio.get_running_loop().time
@@ -69,6 +71,7 @@ class SharedQuota:
         self._window_began = float("-inf")
         self._due = asyncio.Event()
         self._wake: Callable[[], None] = _nobody
+        self._tell: Tell = _nowhere
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -79,6 +82,10 @@ class SharedQuota:
     def attach(self, wake: Callable[[], None]) -> None:
         """Take what to call whenever there may be a permit."""
         self._wake = wake
+
+    def report_to(self, tell: Tell) -> None:
+        """Take who is told when Redis is lost, and when it is back."""
+        self._tell = tell
 
     async def open(self) -> None:
         """Ask for the first time, and keep in touch from then on.
@@ -251,14 +258,15 @@ class SharedQuota:
             if member.is_forgotten(now) and not self._starts_alone:
                 member.share = 0.0
             self._work_alone(member.share)
-            _LOGGER.warning("the quota %s: Redis is lost, as %s; %s", self._name, why, self._meanwhile())
+            share = 0.0 if self._fails or self._own is None else self._own_part
+            self._tell(QuotaLost(self._vendor, self._name, why, share))
         self._why_lost = why
         self.state = f"alone: {why}"
 
     def _find(self) -> None:
         """Go back to the ledger's permits, unless it knows too little."""
         if self._why_lost:
-            _LOGGER.warning("the quota %s: Redis answers again", self._name)
+            self._tell(QuotaBack(self._vendor, self._name))
         self._why_lost = ""
         self._starts_alone = False
         self._is_cold = self._now() < self._member.cold_until
@@ -277,13 +285,8 @@ class SharedQuota:
         self._own_part = part
         self._own = LocalQuota(_part_of(self._rate, part), self._member.left) if part else None
 
-    def _meanwhile(self) -> str:
-        if self._fails or self._own is None:
-            return "requests fail until it answers"
-        return f"this process uses {self._own_part:.1%} of the quota until it answers"
-
     def _unavailable(self) -> str:
-        return f"the quota {self._name} is kept in Redis, and {self._why_lost}"
+        return f"{self._vendor}: the quota {self._name} is kept in Redis, and {self._why_lost}"
 
 
 def _part_of(rate: Rate, part: float) -> Rate:
@@ -294,3 +297,7 @@ def _part_of(rate: Rate, part: float) -> Rate:
 
 def _nobody() -> None:
     """Wake nobody."""
+
+
+def _nowhere(event: Event) -> None:
+    """Tell nobody."""

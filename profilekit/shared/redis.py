@@ -60,11 +60,12 @@ class RedisQuota(_Place, frozen=True, kw_only=True):
 
     def __call__(self, account: Account) -> Quota:
         """Return the quota of an account, which is to be opened on an event loop."""
-        name = f"{self.name}:{account.vendor.name}"
+        vendor = account.vendor.name
         return SharedQuota(
-            Ledger(self, f"profilekit:{{{name}}}", account.rate),
+            Ledger(self, f"profilekit:{{{self.name}:{vendor}}}", account.rate),
             account.rate,
-            name=name,
+            vendor=vendor,
+            name=self.name,
             fails=self.on_loss == "fail",
             part_at_start=1 / self.processes if self.processes else 0.0,
         )

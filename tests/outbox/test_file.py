@@ -97,7 +97,7 @@ def letters_of(seq):
 
     error = InvalidRequestError("no", status=400)
     error.attempts = 1
-    return dead_letter(seq, error, 1.0)
+    return dead_letter(seq, "userflux", error, 1.0)
 
 
 def test_what_cannot_be_committed_for_long_takes_no_more_room():

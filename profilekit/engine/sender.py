@@ -1,0 +1,103 @@
+"""One attempt: the permit is used, the request sent once, the permit given back, and whoever watches told."""
+
+import asyncio
+from typing import Any
+
+from profilekit.engine import wire
+from profilekit.engine.limiter import Permit
+from profilekit.engine.pair import Pair
+from profilekit.engine.transport import HttpRequest, HttpResponse, Transport
+from profilekit.engine.watch import Watch
+from profilekit.engine.wire import Decoder
+from profilekit.errors import TransportError
+from profilekit.observer import Attempt
+from profilekit.request import Account, Request
+
+__all__ = ["Sender"]
+
+
+class Sender:
+    """Sends the requests of one account, once each.
+
+    Attributes:
+        sent: How many it has sent.
+    """
+
+    def __init__(self, account: Account, transport: Transport, watch: Watch) -> None:
+        """Take what carries, on the running event loop, and who watches."""
+        self._account = account
+        self._transport = transport
+        self._says_when_sent = getattr(transport, "says_when_sent", False)
+        self._watch = watch
+        self._now = asyncio.get_running_loop().time
+        self.sent = 0
+
+    async def send(
+        self,
+        request: Request[Any],
+        http: HttpRequest,
+        permit: Permit | Pair,
+        until: float,
+        decoder: Decoder | None,
+    ) -> HttpResponse:
+        """Send a request once, and return its success as it came.
+
+        Args:
+            request: What is sent.
+            http: The same, as it travels.
+            permit: The right to send it; it is given back.
+            until: When to give up, on the clock of the event loop.
+            decoder: What is to decode the answer.
+
+        Raises:
+            RequestError: What it came to.
+        """
+        self.sent += 1
+        unused = False
+        try:
+            response = await self._transport.exchange(http, until, permit.sent)
+        except TransportError as error:
+            unused = not error.maybe_applied
+            raise
+        except asyncio.CancelledError:
+            unused = self._says_when_sent and not permit.counted
+            raise
+        finally:
+            permit.release(unused=unused)
+        return wire.judge(request, response, decoder, self._account)
+
+    async def send_seen(
+        self,
+        request: Request[Any],
+        http: HttpRequest,
+        permit: Permit | Pair,
+        until: float,
+        decoder: Decoder | None,
+        *,
+        attempt: Attempt,
+    ) -> HttpResponse:
+        """Send a request once, and tell whoever watches when it begins and what came of it.
+
+        Args:
+            request: As in ``send``, as the four that follow.
+            http: The same, as it travels.
+            permit: The right to send it.
+            until: When to give up.
+            decoder: What is to decode the answer.
+            attempt: What they are told.
+
+        Raises:
+            RequestError: What it came to.
+        """
+        began = self._now()
+        http = self._watch.began(attempt, http)
+        try:
+            response = await self.send(request, http, permit, until, decoder)
+            attempt.status = response.status
+            return response
+        except BaseException as error:
+            attempt.error, attempt.status = type(error).__name__, getattr(error, "status", None) or None
+            raise
+        finally:
+            attempt.seconds = self._now() - began
+            self._watch.ended(attempt)
