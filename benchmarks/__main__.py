@@ -17,6 +17,7 @@ PACKAGES = (
     "orjson",
     "httptools",
     "aiolimiter",
+    "redis",
     "uvloop",
     "pydantic",
     "cattrs",
@@ -52,6 +53,7 @@ def parts(*, quick):
         "decode": partial(over, "decode", compare.DECODE),
         "decode userflux": partial(over, "decode userflux", compare.KEEP[:2]),
         "limiter": partial(alone, "limiter", 2 if quick else 10),
+        "quota": partial(alone, "quota", 2 if quick else 10, module="quota"),
         "fanout": partial(alone, "fanout", 50_000 if quick else 1_000_000),
         "outbox": partial(alone, "outbox", 2_000 if quick else 20_000),
         "jobs": partial(jobs.every_form, 5_000 if quick else 50_000, repetitions=1 if quick else 3),
@@ -76,7 +78,7 @@ def main():
     reader.add_argument(
         "part",
         nargs="?",
-        choices=["fetch", "update", "decode", "limiter", "fanout", "outbox", "jobs", "memory"],
+        choices=["fetch", "update", "decode", "limiter", "quota", "fanout", "outbox", "jobs", "memory"],
     )
     reader.add_argument("--json", type=Path, help="keep the figures in a file")
     reader.add_argument("--quick", action="store_true", help="under a minute; the figures are rough")

@@ -39,6 +39,13 @@ def _single(results):
         rate = results["limiter"]["rate_reached"]["median"]
         yield "most permits in any window / quota", most, "at most 1", most <= 1
         yield "rate reached / rate", rate, "at least 0.98", rate >= 0.98
+    if "quota" in results:
+        asked = results["quota"]["questions_a_second"]["most"]
+        most = results["quota"]["shared_most_in_window_to_quota"]["most"]
+        rate = results["quota"]["shared_rate_reached"]["median"]
+        yield "questions to Redis a second, at 5,000 permits", asked, "at most 50", asked <= 50
+        yield "most shared permits in any window / quota", most, "at most 1", most <= 1
+        yield "rate reached of a shared quota / rate", rate, "at least 0.97", rate >= 0.97
 
 
 def reached(results):

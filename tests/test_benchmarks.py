@@ -144,7 +144,7 @@ def test_goals_hold_or_do_not(benchmarks):
     assert "| stream, CPU a request / floor | 1.55 | at most 1.5 | **no** |" in goals.markdown(results)
 
 
-@pytest.mark.parametrize("part", ["limiter", "fanout", "outbox"])
+@pytest.mark.parametrize("part", ["limiter", "quota", "fanout", "outbox"])
 def test_parts_without_contenders(part, run, tmp_path):
     kept = tmp_path / "figures.json"
     done = run("benchmarks", part, "--quick", "--json", str(kept), "--report", str(tmp_path))
@@ -153,6 +153,8 @@ def test_parts_without_contenders(part, run, tmp_path):
     assert figures["versions"]["profilekit"]
     if part == "limiter":
         assert figures["limiter"]["most_in_window_to_quota"]["most"] <= 1
+    if part == "quota":
+        assert 0 < figures["quota"]["questions_a_second"]["most"] <= 50
     if part == "fanout":
         assert figures["fanout"]["peak_growth_mib"]["most"] < 10
     if part == "outbox":

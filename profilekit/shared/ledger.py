@@ -204,14 +204,10 @@ def _client(place: Place) -> Any:
     from redis.asyncio.retry import Retry  # noqa: PLC0415
     from redis.backoff import NoBackoff  # noqa: PLC0415
 
-    return Redis.from_url(
-        place.url,
-        decode_responses=True,
-        # Whoever asks says what to do when there is no answer.
-        retry=Retry(NoBackoff(), 0),
-        socket_connect_timeout=_PATIENCE,
-        socket_keepalive=True,
-    )
+    over_tcp = {} if place.url.startswith("unix:") else {"socket_keepalive": True}
+    # Whoever asks says what to do when there is no answer.
+    never = Retry(NoBackoff(), 0)
+    return Redis.from_url(place.url, decode_responses=True, retry=never, **over_tcp)
 
 
 def _why(error: Exception) -> str:
