@@ -33,6 +33,9 @@ _TRIES_AT_START = 5
 # Whoever waits is woken by what happens; and looks by himself this often, to be sure.
 _LOOK = 1.0
 
+# Whoever does not end when he is cancelled is cancelled again after so long.
+_END_AGAIN = 0.1
+
 # Loops round timers to a millisecond, and uvloop would take less for "now".
 _SHORTEST_WAIT = 0.001
 
@@ -107,8 +110,7 @@ class SharedQuota:
     async def close(self) -> None:
         """Give back what is in hand, and leave."""
         for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+            await _end(task)
         if not self._why_lost:
             with suppress(LedgerError):
                 await self._ledger.ask(self._member.goodbye())
@@ -293,6 +295,13 @@ def _part_of(rate: Rate, part: float) -> Rate:
     """Return a part that is, with all other parts, not more than the whole in any window of it."""
     requests = math.floor(rate.requests * part)
     return Rate(requests, rate.per) if requests else Rate(1, rate.per / (rate.requests * part))
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it ends: before Python 3.12, ``asyncio.wait_for`` may swallow a cancellation."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait([task], timeout=_END_AGAIN)
 
 
 def _nobody() -> None:
