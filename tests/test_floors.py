@@ -27,6 +27,7 @@ FLOORS = {
         "engine.stats",
         "engine.answer",
         "engine.heap",
+        "engine.deadlines",
         "engine.line",
         "engine.share",
         "engine.breaker",

@@ -1,16 +1,22 @@
 """A transport over ``aiohttp.ClientSession``: for proxies, the caller's own session, and its tracing."""
 
-import asyncio
 import ssl
+from functools import partial
 from importlib.metadata import version
-from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+from urllib.parse import urlsplit
 
 import aiohttp
 from yarl import URL
 
+from profilekit.engine.deadlines import Deadlines
 from profilekit.engine.transport import MAX_BODY, HttpRequest, HttpResponse, Sent, Transport, TransportFactory
 from profilekit.errors import ClientClosedError, ConfigError, ConnectionFailedError, RequestTimeoutError
 from profilekit.request import Account
+
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
 
 __all__ = ["SessionTransport", "over", "own_session"]
 
@@ -30,7 +36,29 @@ class _LostError(aiohttp.ClientError):
     """Stands in for errors on which aiohttp would silently send the request again, past the quota."""
 
 
-async def _once(request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType) -> aiohttp.ClientResponse:
+class _Request(aiohttp.ClientRequest):
+    """A request that knows whom to tell that it leaves, and has no header of aiohttp's own."""
+
+    # To be told for each request which headers to skip costs more.
+    DEFAULT_HEADERS = {}  # noqa: RUF012 - aiohttp's name, and nobody changes it
+    leaves: Sent
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Says when a request leaves: with a connection in hand, nothing is waited for. Tracing costs more."""
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: "list[Trace]", timeout: aiohttp.ClientTimeout
+    ) -> "Connection":
+        connection = await super().connect(req, traces, timeout)
+        cast("_Request", req).leaves()
+        return connection
+
+
+async def _once(
+    sent: Sent, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    cast("_Request", request).leaves = sent
     try:
         return await handler(request)
     except _NOT_SENT:
@@ -51,8 +79,10 @@ class SessionTransport:
             session: What sends.
             owned: Whether the session is closed with the transport.
         """
-        self._origin = str(URL(account.base_url).origin())
+        origin = urlsplit(account.base_url)
+        self._scheme, self._authority = origin.scheme, origin.netloc
         self._session = session
+        self._deadlines = Deadlines()
         self._owned = owned
         self.says_when_sent = owned
 
@@ -62,10 +92,10 @@ class SessionTransport:
             raise ClientClosedError("the aiohttp session was closed")
         failure: ConnectionFailedError | RequestTimeoutError
         try:
-            async with asyncio.timeout_at(deadline) as scope:
+            with self._deadlines.until(deadline) as scope:
                 return await self._exchange(request, sent)
         except (aiohttp.ClientError, OSError) as error:
-            if scope.expired():
+            if scope.expired:
                 failure = RequestTimeoutError("the deadline passed before the whole answer was there")
                 failure.maybe_applied = True
             else:
@@ -76,17 +106,25 @@ class SessionTransport:
         raise failure
 
     async def _exchange(self, request: HttpRequest, sent: Sent) -> HttpResponse:
-        async with self._session.request(
+        # Built of its parts, a URL is not taken apart first.
+        path, _, query = request.target.partition("?")
+        response = await self._session.request(
             request.method,
-            URL(self._origin + request.target, encoded=True),
+            URL.build(
+                scheme=self._scheme, authority=self._authority, path=path, query_string=query, encoded=True
+            ),
             headers=request.headers,
             data=request.body,
             allow_redirects=False,
             raise_for_status=False,
             timeout=_NO_TIMEOUT,
-            trace_request_ctx=sent if self._owned else None,
-        ) as response:
-            body = await _read(response)
+            middlewares=(partial(_once, sent),) if self._owned else None,
+        )
+        try:
+            body = await _read(response.content)
+        except BaseException:
+            response.close()
+            raise
         return HttpResponse(response.status, response.headers, body)
 
     async def close(self) -> None:
@@ -95,17 +133,19 @@ class SessionTransport:
             await self._session.close()
 
 
-async def _read(response: aiohttp.ClientResponse) -> bytes:
-    """Read the whole body, which may not be larger than MAX_BODY once decompressed."""
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > MAX_BODY:
+async def _read(content: aiohttp.StreamReader) -> bytes:
+    """Read a whole body, which may not be larger than MAX_BODY once decompressed."""
+    parts: list[bytes] = []
+    size = 0
+    while not content.at_eof():
+        parts.append(await content.readany())
+        size += len(parts[-1])
+        if size > MAX_BODY:
             error = ConnectionFailedError(f"the answer is larger than {MAX_BODY} bytes")
             error.retryable = False
             error.maybe_applied = True
             raise error
-    return bytes(body)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _is_hopeless(error: Exception) -> bool:
@@ -132,10 +172,6 @@ def _describe(error: Exception) -> str:
     return f"the answer broke off or is no HTTP ({type(error).__name__})"
 
 
-async def _tell_sent(_: aiohttp.ClientSession, context: SimpleNamespace, __: object) -> None:
-    context.trace_request_ctx()
-
-
 def own_session(
     account: Account, *, proxy: str | None = None, tls: ssl.SSLContext | None = None
 ) -> Transport:
@@ -146,17 +182,12 @@ def own_session(
         proxy: The URL of the proxy to go through, or None.
         tls: Whom to trust; the system's authorities unless told otherwise.
     """
-    connector = aiohttp.TCPConnector(limit=account.max_in_flight, ssl=tls or True)
-    tracing = aiohttp.TraceConfig()
-    tracing.on_request_headers_sent.append(_tell_sent)
     session = aiohttp.ClientSession(
-        connector=connector,
+        connector=_Connector(limit=account.max_in_flight, ssl=tls or True),
+        request_class=_Request,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": f"profilekit/{version('profilekit')}"},
-        skip_auto_headers=("Accept-Encoding",),
         timeout=_NO_TIMEOUT,
-        middlewares=(_once,),
-        trace_configs=[tracing],
         proxy=proxy,
     )
     return SessionTransport(account, session, owned=True)
