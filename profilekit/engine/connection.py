@@ -44,6 +44,7 @@ class Connection(asyncio.BufferedProtocol):
         self._write: Callable[[bytes], None]
         self._answer: asyncio.Future[HttpResponse] | None = None
         self._keeps_alive = True
+        self._status = 0
         self.reusable = False
         self.deadline = 0.0
         self.idle_since: float | None = None
@@ -132,7 +133,8 @@ class Connection(asyncio.BufferedProtocol):
 
     def on_headers_complete(self) -> None:
         """Tell the head of the answer from an interim one."""
-        if self._parser.get_status_code() < 200:
+        self._status = self._parser.get_status_code()
+        if self._status < 200:
             self._fields.clear()
         elif self._answer is not None:
             self._in_body = True
@@ -155,7 +157,7 @@ class Connection(asyncio.BufferedProtocol):
         answer, self._answer = self._answer, None
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         if answer is not None and not answer.done():
-            answer.set_result(HttpResponse(self._parser.get_status_code(), Fields(self._fields), body))
+            answer.set_result(HttpResponse(self._status, Fields(self._fields), body))
         self.reusable = self._keeps_alive
         self._forget()
 

@@ -90,7 +90,10 @@ class DirectTransport:
             finally:
                 self._keep(connection)
         finally:
-            self._pass_on()
+            if self._line:
+                self._pass_on()
+            else:
+                self._places += 1
         encoding = encoding_of(response)
         if encoding is None:
             return response
