@@ -162,12 +162,12 @@ class _Crew(Generic[In, Done]):
                     break
                 if len(self._workers) < self._window:
                     self._hire()
-                cell: list[Done] = []
                 if self._ordered:
+                    cell: list[Done] = []
                     self.cells.append(cell)
-                cell.append(await self._work(item))
-                if not self._ordered:
-                    self.cells.append(cell)
+                    cell.append(await self._work(item))
+                else:
+                    self.cells.append([await self._work(item)])
                 if self._ready is not None and not self._ready.done() and self.cells[0]:
                     self._ready.set_result(None)
         finally:
