@@ -49,11 +49,11 @@ FLOORS = {
         "shared",
     ],
     4: ["engine.fanout", "client"],
-    5: ["bulk", "outbox", "simulator", "pytest_plugin"],
+    5: ["bulk", "outbox", "ray", "simulator", "pytest_plugin"],
     6: ["cli", "__main__"],
 }
 # Imported where they are needed, so that whoever does not need them need not have them.
-EXTRAS = {"pyarrow", "redis", "zstandard"}
+EXTRAS = {"pyarrow", "ray", "redis", "zstandard"}
 
 # The package itself shows what the floors hold; nobody inside imports it.
 PUBLIC = "__init__"

@@ -19,7 +19,7 @@ from profilekit.bulk.source import Rows
 from profilekit.bulk.survey import Survey, changed, digest_of, numbered
 from profilekit.errors import ConfigError
 
-__all__ = ["layout_of", "write_out"]
+__all__ = ["expander", "is_struct", "layout_of", "write_out"]
 
 
 def layout_of(job: Job, survey: Survey) -> Layout:
@@ -34,7 +34,7 @@ def layout_of(job: Job, survey: Survey) -> Layout:
         value=job.prefix + "profile" if job.is_read and not parts else None,
         parts=parts,
         error=job.prefix + "error",
-        expand=orjson.loads if job.into is None else _expander(job.into),
+        expand=orjson.loads if job.into is None else expander(job.into),
     )
     missing = sorted({*job.columns.values()} - {*survey.columns})
     if missing and survey.rows:
@@ -49,16 +49,17 @@ def layout_of(job: Job, survey: Survey) -> Layout:
 def _parts(job: Job) -> dict[str, str]:
     """Return which parts of a profile are columns of their own, and what those are called."""
     names = tuple(dict.fromkeys(job.properties))
-    if job.output is not None and form_of(Path(job.output)) == "parquet" and _is_struct(job.into):
+    if job.output is not None and form_of(Path(job.output)) == "parquet" and is_struct(job.into):
         names = tuple(field.encode_name for field in msgspec.structs.fields(job.into))
     return {name: job.prefix + name for name in names}
 
 
-def _is_struct(kind: Any) -> bool:
+def is_struct(kind: Any) -> bool:
+    """Say whether a type is a Struct, whose fields are columns."""
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
-def _expander(kind: Any) -> Callable[[bytes], Mapping[str, Any]]:
+def expander(kind: Any) -> Callable[[bytes], Mapping[str, Any]]:
     """Return what takes the JSON of a Struct apart, with datetimes as such."""
     decode = msgspec.json.Decoder(kind).decode
     return lambda value: msgspec.to_builtins(decode(value), builtin_types=(datetime,))

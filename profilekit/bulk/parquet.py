@@ -12,7 +12,7 @@ from profilekit.bulk.kinds import Kind
 from profilekit.bulk.rows import Row, no_column, user_id_of
 from profilekit.errors import ConfigError
 
-__all__ = ["Cells", "is_parquet", "read", "schema_of", "type_of", "type_of_kind", "writer"]
+__all__ = ["Cells", "array_of", "is_parquet", "read", "schema_of", "type_of", "type_of_kind", "writer"]
 
 _MAGIC = b"PAR1"
 _BATCH = 1024
@@ -145,10 +145,9 @@ def writer(file: IO[bytes], types: Mapping[str, Any]) -> Iterator[Cells]:
     """
     arrow = _pyarrow()
     schema = arrow.schema(list(types.items()))
-    texts = [place for place, kind in enumerate(schema.types) if arrow.types.is_string(kind)]
     columns: list[list[Any]] = [[] for _ in types]
     # Of a text, the least and the greatest of each group are kept until the end: whole profiles.
-    measured = [name for place, name in enumerate(schema.names) if place not in texts]
+    measured = [field.name for field in schema if not arrow.types.is_string(field.type)]
     out = arrow.parquet.ParquetWriter(file, schema, compression="zstd", write_statistics=measured)
 
     def write(cells: Sequence[Any]) -> None:
@@ -158,9 +157,7 @@ def writer(file: IO[bytes], types: Mapping[str, Any]) -> Iterator[Cells]:
             flush()
 
     def flush() -> None:
-        for place in texts:
-            columns[place] = [_text(cell) for cell in columns[place]]
-        arrays = [_array(column, kind) for column, kind in zip(columns, schema.types, strict=True)]
+        arrays = [array_of(column, kind) for column, kind in zip(columns, schema.types, strict=True)]
         out.write_batch(arrow.record_batch(arrays, schema=schema))
         for column in columns:
             column.clear()
@@ -178,8 +175,15 @@ def writer(file: IO[bytes], types: Mapping[str, Any]) -> Iterator[Cells]:
     out.close()
 
 
-def _array(column: list[Any], kind: Any) -> Any:
+def array_of(column: Sequence[Any], kind: Any) -> Any:
+    """Return cells as an Arrow array; whatever is no text, as JSON where the column is of text.
+
+    Raises:
+        ConfigError: When one of them does not fit.
+    """
     arrow = _pyarrow()
+    if arrow.types.is_string(kind):
+        column = [_text(cell) for cell in column]
     try:
         return arrow.array(column, type=kind)
     except (arrow.ArrowException, OverflowError, TypeError) as error:

@@ -23,7 +23,7 @@ from profilekit.errors import (
 from profilekit.outcome import Failed, Outcome
 from profilekit.request import Request
 
-__all__ = ["Item", "Progress", "Sending"]
+__all__ = ["Item", "Progress", "Sending", "picked", "record"]
 
 # Writes that wait for one to the same user; more of them, and no more rows are read.
 _MOST_WAITING = 1000
@@ -66,7 +66,7 @@ class Sending:
         self._client, self._journal = client, journal
         self._vendor = job.request.endpoint.vendor.name
         self._into, self._in_order = job.into, not job.is_read
-        self._encode = _picked(job.properties) if job.properties else msgspec.json.encode
+        self._encode = picked(job.properties) if job.properties else msgspec.json.encode
         self._progress, self._stop = progress, stop
         self._todo: Iterator[Item] = iter(())
         self._next: deque[Item] = deque()
@@ -181,7 +181,7 @@ class Sending:
 
     def _done(self, item: Item, value: bytes | None, error: ProfileKitError | None) -> None:
         row, user_id, _ = item
-        self._journal.add(row, value, None if error is None else _record(error))
+        self._journal.add(row, value, None if error is None else record(error))
         if self._flush_at is None:
             # What comes at the same moment is written together.
             self._flush_at = self._loop.call_soon(self._flush)
@@ -196,7 +196,7 @@ class Sending:
                 del self._waiting[user_id]
 
 
-def _record(error: ProfileKitError) -> bytes:
+def record(error: ProfileKitError) -> bytes:
     """Return an error as JSON: its class, what it says, the vendor's status."""
     record: dict[str, Any] = {"type": type(error).__name__, "message": str(error)}
     if isinstance(error, StatusError):
@@ -204,7 +204,7 @@ def _record(error: ProfileKitError) -> bytes:
     return orjson.dumps(record)
 
 
-def _picked(names: tuple[str, ...]) -> Callable[[Any], bytes]:
+def picked(names: tuple[str, ...]) -> Callable[[Any], bytes]:
     """Return what encodes some properties of a profile: its properties, computed ones, or fields."""
 
     def encode(profile: Any) -> bytes:

@@ -18,7 +18,7 @@ from profilekit.bulk import parquet
 from profilekit.bulk.place import take_place
 from profilekit.errors import ConfigError
 
-__all__ = ["Layout", "Write", "check_output", "form_of", "open_sink"]
+__all__ = ["Layout", "Write", "cells_of", "check_output", "form_of", "open_sink"]
 
 Write: TypeAlias = Callable[[Mapping[str, Any], bytes | None, bytes | None], None]
 """Writes the columns of a row of the input, and its value or its error as JSON."""
@@ -150,7 +150,7 @@ def _jsonl(file: IO[bytes], layout: Layout) -> Write:
 
     def write(fields: Mapping[str, Any], value: bytes | None, error: bytes | None) -> None:
         record = dict(fields)
-        for name, cell in zip(names, _added(layout, value, error), strict=True):
+        for name, cell in zip(names, cells_of(layout, value, error), strict=True):
             # What is JSON already.
             record[name] = orjson.Fragment(cell) if type(cell) is bytes else cell
         file.write(orjson.dumps(record, default=_as_text, option=orjson.OPT_APPEND_NEWLINE))
@@ -164,7 +164,7 @@ def _csv(file: IO[bytes], layout: Layout) -> Write:
         file.write(",".join([_quoted(_text(cell)) for cell in cells]).encode() + b"\r\n")
 
     def write(fields: Mapping[str, Any], value: bytes | None, error: bytes | None) -> None:
-        *added, _ = _added(layout, value, error)
+        *added, _ = cells_of(layout, value, error)
         reason = None if error is None else _said(error)
         put([*(fields.get(name) for name in layout.columns), *added, reason])
 
@@ -174,12 +174,12 @@ def _csv(file: IO[bytes], layout: Layout) -> Write:
 
 def _parquet(table: parquet.Cells, layout: Layout) -> Write:
     def write(fields: Mapping[str, Any], value: bytes | None, error: bytes | None) -> None:
-        table([*(fields.get(name) for name in layout.columns), *_added(layout, value, error)])
+        table([*(fields.get(name) for name in layout.columns), *cells_of(layout, value, error)])
 
     return write
 
 
-def _added(layout: Layout, value: bytes | None, error: bytes | None) -> list[Any]:
+def cells_of(layout: Layout, value: bytes | None, error: bytes | None) -> list[Any]:
     """Return the cells of the added columns; what is JSON, as bytes."""
     if layout.value is not None:
         return [value, error]
