@@ -1,6 +1,5 @@
 """A Ray Data dataset through actors, each with a client of its own, all within one quota."""
 
-import pickle
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +9,7 @@ from profilekit.client import ProfileClient
 from profilekit.engine.quota import QuotaFactory
 from profilekit.errors import ConfigError
 from profilekit.ray.columns import check_free, layout_of
+from profilekit.ray.parcel import pack
 from profilekit.ray.plan import Ask, Plan, divided
 from profilekit.ray.worker import Worker
 from profilekit.request import Account
@@ -94,7 +94,6 @@ def enrich(
         patience=patience,
     )
     _check_columns(dataset, plan)
-    _check_travels(plan)
     actors = ray.data.ActorPoolStrategy(
         size=concurrency,
         max_concurrent_calls_per_actor=_BATCHES_AT_ONCE,
@@ -103,7 +102,7 @@ def enrich(
     # What is done again replaces what was lost only if a task has no more than one batch.
     enriched: Dataset = dataset.repartition(target_num_rows_per_block=batch_size).map_batches(
         Worker,
-        fn_constructor_args=[divided(plan, concurrency)],
+        fn_constructor_args=[pack(divided(plan, concurrency))],
         batch_size=batch_size,
         batch_format="pyarrow",
         compute=actors,
@@ -128,13 +127,3 @@ def _check_columns(dataset: "Dataset", plan: Plan) -> None:
     if schema is not None and plan.id_column not in schema.names:
         raise no_column(plan.id_column, schema.names)
     check_free(layout, () if schema is None else schema.names)
-
-
-def _check_travels(plan: Plan) -> None:
-    """Refuse a plan that no actor could be told."""
-    import ray.cloudpickle  # noqa: PLC0415 - an extra
-
-    try:
-        ray.cloudpickle.dumps(plan)  # type: ignore[no-untyped-call]
-    except (TypeError, pickle.PicklingError) as error:
-        raise ConfigError(f"enrich: quota, request, client and into must be picklable: {error}") from None

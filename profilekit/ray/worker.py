@@ -10,6 +10,7 @@ from profilekit.bulk.rows import user_id_of
 from profilekit.client import ProfileClient
 from profilekit.ray.asking import Asking
 from profilekit.ray.columns import check_free, layout_of, with_answers
+from profilekit.ray.parcel import Parcel
 from profilekit.ray.plan import Plan
 
 __all__ = ["Worker"]
@@ -24,12 +25,13 @@ class Worker:
     an event loop in a thread of its own.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, parcel: Parcel) -> None:
         """Open the client.
 
         Raises:
             QuotaUnavailableError: When what keeps the quota does not answer.
         """
+        plan = parcel.open()
         self._id_column = plan.id_column
         self._layout = layout_of(plan.into, plan.properties, plan.prefix)
         self._loop = asyncio.new_event_loop()
