@@ -7,7 +7,7 @@ import sys
 import tempfile
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 from clock import virtual
+from redises import RedisServer
 from stub import Stub, answering, response
 
 from profilekit import Breaker, ProfileClient, Rate, Retry, amplitude, errors, userflux
@@ -337,34 +338,52 @@ def test_what_cannot_travel_is_refused():
 # ---- a cluster -----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def on_cluster(tmp_path):
-    """Start a program beside a cluster; what it says, and what Ray writes down, can be read afterwards."""
+@pytest.fixture(scope="module")
+def cluster():
+    """Start a cluster; no file that it writes may hold a key. Yields what its programs need to find it."""
     # Sockets have short names only, and Ray keeps a token in the home of whoever starts it.
-    with tempfile.TemporaryDirectory(prefix="ray-") as folder, ExitStack() as programs:
+    with tempfile.TemporaryDirectory(prefix="ray-") as folder:
+        environ = {"HOME": folder, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "token"}
+        # Else it listens on other addresses than loopback.
+        environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+        command = [sys.executable, "-P", HERE / "support/ray_cluster.py", f"{folder}/r"]
+        with subprocess.Popen(
+            command, env=os.environ | environ, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        ) as started:
+            address = started.stdout.readline().decode().strip()
+            assert address.startswith("127.0.0.1:")
+            yield environ | {"RAY_ADDRESS": address}
+        written = [path.read_bytes() for path in Path(folder).rglob("*") if path.is_file()]
+        assert any(b"MapBatches" in content for content in written)
+        assert not any(SECRET_KEY.encode() in content for content in written)
 
-        def start(program, *arguments, simulator):
-            environ = os.environ | simulator.environ()
-            environ |= {"HOME": folder, "RAY_USAGE_STATS_ENABLED": "0", "RAY_DATA_DISABLE_PROGRESS_BARS": "1"}
-            command = [sys.executable, "-P", HERE / "support/ray_cluster.py", f"{folder}/r", program]
-            program = subprocess.Popen(
-                [*command, *arguments], env=environ, cwd=tmp_path, stdout=said, stderr=subprocess.STDOUT
+
+@pytest.fixture
+def started(cluster, tmp_path):
+    """Start programs on the cluster, beside a Redis; they must end well, and say no key."""
+    server = RedisServer(tmp_path).start()
+    said = tmp_path / "said"
+
+    @contextmanager
+    def start(program, *arguments, **environ):
+        with said.open("wb") as file:
+            running = subprocess.Popen(
+                [sys.executable, "-P", HERE / program, *map(str, arguments)],
+                env=os.environ | cluster | {"REDIS_URL": server.url} | environ,
+                cwd=tmp_path,
+                stdout=file,
+                stderr=subprocess.STDOUT,
             )
-            programs.enter_context(program)
-            programs.callback(program.terminate)
-            return program
+        with running:
+            try:
+                yield running
+                assert running.wait(timeout=300) == 0, said.read_text()
+            finally:
+                running.terminate()
+        assert SECRET_KEY not in said.read_text()
 
-        with (tmp_path / "said").open("wb") as said:
-            yield start
-        programs.close()
-        written = [path for path in Path(folder).rglob("*") if path.is_file()]
-        assert any(b"MapBatches" in path.read_bytes() for path in written)
-        for path in [*written, tmp_path / "said"]:
-            assert SECRET_KEY.encode() not in path.read_bytes(), path
-
-
-def ended(program, tmp_path):
-    assert program.wait(timeout=300) == 0, (tmp_path / "said").read_text()
+    yield start
+    server.kill()
 
 
 def a_list(tmp_path, rows, form):
@@ -400,42 +419,42 @@ def numbers_in(folder):
     return {int(path.name) for path in folder.iterdir()}
 
 
-def enriched_while_an_actor_dies(on_cluster, tmp_path, rows, rate, form):
-    actors, output = tmp_path / "actors", tmp_path / "enriched"
+def enriched_while_an_actor_dies(started, tmp_path, rows, rate, form):
+    actors, output, source = tmp_path / "actors", tmp_path / "enriched", a_list(tmp_path, rows, form)
     actors.mkdir()
-    source = a_list(tmp_path, rows, form)
     with in_thread(Simulator(amplitude_rate=rate)) as simulator:
-        program = on_cluster(
-            HERE / "support/ray_job.py", source, output, actors, str(rate), simulator=simulator
-        )
-        while simulator.stats()["amplitude"].requests < rows / 2:
-            assert program.poll() is None, (tmp_path / "said").read_text()
-            time.sleep(0.01)
-        before = numbers_in(actors) - {program.pid}
-        assert len(before) == 2
-        os.kill(min(before), signal.SIGKILL)
-        ended(program, tmp_path)
-        check_enriched(output, rows)
-        assert len(numbers_in(actors) - {program.pid}) == 3
+        with started("support/ray_job.py", source, output, actors, rate, **simulator.environ()) as program:
+            while simulator.stats()["amplitude"].requests < rows / 2 and program.poll() is None:
+                time.sleep(0.01)
+            # It makes a request itself, to see whether that can be.
+            before = numbers_in(actors) - {program.pid}
+            os.kill(min(before), signal.SIGKILL)
         seen = simulator.stats()["amplitude"]
+    check_enriched(output, rows)
+    assert len(before) == 2
+    assert len(numbers_in(actors) - {program.pid}) == 3
     # What it had under way was asked for again: at most two batches.
     assert rows * 0.99 <= seen.requests < rows + 200
-    assert seen.throttled == 0
+    # One quota for both, not one for each; what is late on a busy machine is tested elsewhere.
+    assert seen.most_in_window < 1.1 * rate.requests
 
 
-def test_an_actor_that_dies_is_replaced_and_no_row_is_lost_or_doubled(on_cluster, tmp_path):
-    enriched_while_an_actor_dies(on_cluster, tmp_path, 2_000, Rate(500, per=1), "csv")
+def test_an_actor_that_dies_is_replaced_and_no_row_is_lost_or_doubled(started, tmp_path):
+    enriched_while_an_actor_dies(started, tmp_path, 2_000, Rate(1_000, per=2), "csv")
 
 
 @pytest.mark.slow
-def test_an_actor_dies_half_way_through_20_000_rows(on_cluster, tmp_path):
-    enriched_while_an_actor_dies(on_cluster, tmp_path, 20_000, Rate(1_000, per=1), "parquet")
+def test_an_actor_dies_half_way_through_20_000_rows(started, tmp_path):
+    enriched_while_an_actor_dies(started, tmp_path, 20_000, Rate(5_000, per=5), "parquet")
 
 
-def test_the_example_enriches_a_file_of_users(on_cluster, tmp_path):
-    a_list(tmp_path, 20, "parquet")
-    with in_thread(Simulator()) as simulator:
-        ended(on_cluster(HERE / "examples/ray_list.py", simulator=simulator), tmp_path)
-    table = pyarrow.parquet.read_table(tmp_path / "enriched").sort_by("n")
+def test_the_example_enriches_a_file_of_users(started, tmp_path):
+    source, output = a_list(tmp_path, 20, "parquet"), tmp_path / "enriched"
+    with (
+        in_thread(Simulator()) as simulator,
+        started("examples/ray_list.py", source, output, **simulator.environ()),
+    ):
+        pass
+    table = pyarrow.parquet.read_table(output).sort_by("n")
     assert table.schema.names == ["user_id", "n", "profile", "error"]
     assert orjson.loads(table["profile"][1].as_py())["user_id"] == "user-1"

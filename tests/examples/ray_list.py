@@ -1,15 +1,18 @@
-"""A list of users over Ray: from Parquet to Parquet, by two actors."""
+"""A list of users over Ray, by two actors that share the quota: ray_list.py users.parquet enriched"""
 
 import os
+import sys
 from functools import partial
 
 import ray
 
 from profilekit import amplitude
 from profilekit.ray import enrich
+from profilekit.shared import RedisQuota
 
+source, output = sys.argv[1:]
 account = amplitude.Account.from_env(os.environ)
+quota = RedisQuota(os.environ["REDIS_URL"], name="my-organisation")
 request = partial(amplitude.GetProfile, get_amp_props=True)
-users = ray.data.read_parquet("users.parquet")
-enriched = enrich(users, account, request, id_column="user_id", concurrency=2)
-enriched.write_parquet("enriched")
+users = enrich(ray.data.read_parquet(source), account, request, "user_id", quota=quota, concurrency=2)
+users.write_parquet(output)

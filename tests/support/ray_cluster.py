@@ -1,20 +1,16 @@
-"""Runs a program beside a Ray cluster of its own: two CPUs, loopback, its files in a given folder."""
+"""A Ray cluster of two CPUs: says its address, keeps its files in a folder, lives as long as its input."""
 
-import runpy
 import sys
 
 import ray
 
-folder, program, *arguments = sys.argv[1:]
-ray.init(
+cluster = ray.init(
     num_cpus=2,
     object_store_memory=100 * 1024 * 1024,
     include_dashboard=False,
-    _node_ip_address="127.0.0.1",
-    _temp_dir=folder,
+    log_to_driver=False,
+    _temp_dir=sys.argv[1],
 )
-try:
-    sys.argv = [program, *arguments]
-    runpy.run_path(program, run_name="__main__")
-finally:
-    ray.shutdown()
+print(cluster.address_info["gcs_address"], flush=True)
+sys.stdin.read()
+ray.shutdown()

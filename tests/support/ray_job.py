@@ -10,6 +10,7 @@ import ray.data
 
 from profilekit import Rate, amplitude
 from profilekit.ray import enrich
+from profilekit.shared import RedisQuota
 
 source, output, actors, rate = sys.argv[1:]
 
@@ -40,5 +41,13 @@ account = amplitude.Account(
     rate=Rate.parse(rate),
 )
 read = ray.data.read_csv if source.endswith(".csv") else ray.data.read_parquet
-users = enrich(read(source), account, partial(ask, actors), into=User, concurrency=2, batch_size=100)
+users = enrich(
+    read(source),
+    account,
+    partial(ask, actors),
+    quota=RedisQuota(os.environ["REDIS_URL"], name="a-job"),
+    into=User,
+    concurrency=2,
+    batch_size=100,
+)
 users.write_parquet(output)
