@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -190,6 +191,29 @@ def test_a_wrong_key_is_an_error_of_each_row_and_is_not_in_it(simulator):
     assert "canary-key" not in said
 
 
+def loops():
+    return {thread for thread in threading.enumerate() if thread.name == "profilekit"}
+
+
+def test_an_actor_that_ends_closes_its_client(simulator):
+    others = loops()
+    worker = Worker(pack(plan_of(simulator.accounts()[0])))
+    worker(pa.table({"user_id": ["a"]}))
+    (thread,) = loops() - others
+    del worker
+    thread.join(30)
+    assert not thread.is_alive()
+
+
+def test_an_actor_that_cannot_open_its_client_leaves_nothing_behind():
+    others = loops()
+    with pytest.raises(errors.QuotaUnavailableError):
+        Worker(pack(plan_of(quota=Gone)))
+    for thread in loops() - others:
+        thread.join(30)
+        assert not thread.is_alive()
+
+
 def ask(stub, users, *, patience=600.0, quota=None, **settings):
     async def main():
         async with ProfileClient(
@@ -234,6 +258,24 @@ class Unsteady(LocalQuota):
             self.refusals -= 1
             raise errors.QuotaUnavailableError("nobody knows")
         return super().wait(now, wanted)
+
+
+class Gone(Unsteady):
+    """A quota that is out of reach when it is opened."""
+
+    async def open(self):
+        raise errors.QuotaUnavailableError("nobody knows")
+
+
+def test_an_answer_that_is_no_profile_shows_that_the_vendor_is_back():
+    down, unknown = [response(503)] * 60, response(404, b"User id not seen before")
+    answers = [*down, *[unknown] * 100, *down, unknown]
+    users = [f"u{number}" for number in range(200)]
+    # Each time it is away for most of the patience.
+    found = ask(Stub(answering(*answers)), users, patience=300.0)
+    kinds = Counter(orjson.loads(error)["type"] for _, error in found.values())
+    assert kinds["VendorUnavailableError"] < 2 * Breaker().failures
+    assert kinds.total() == 200
 
 
 def test_rows_wait_while_the_shared_quota_is_out_of_reach():
@@ -441,6 +483,9 @@ def enriched_while_an_actor_dies(started, tmp_path, rows, rate, form):
 
 def test_an_actor_that_dies_is_replaced_and_no_row_is_lost_or_doubled(started, tmp_path):
     enriched_while_an_actor_dies(started, tmp_path, 2_000, Rate(1_000, per=2), "csv")
+    said = (tmp_path / "said").read_text()
+    assert "there is no column 'user_id'; the columns are: id" in said
+    assert "there would be two columns 'error'" in said
 
 
 @pytest.mark.slow

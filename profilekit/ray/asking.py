@@ -3,14 +3,20 @@
 import asyncio
 import logging
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import msgspec
 
 from profilekit.bulk.journal import Was
 from profilekit.bulk.sending import picked, record
 from profilekit.client import ProfileClient
-from profilekit.errors import ConfigError, QuotaUnavailableError, TransportError, VendorUnavailableError
+from profilekit.errors import (
+    ConfigError,
+    ProfileKitError,
+    QuotaUnavailableError,
+    TransportError,
+    VendorUnavailableError,
+)
 from profilekit.outcome import Failed, Outcome
 from profilekit.ray.plan import Plan
 from profilekit.request import Request
@@ -21,8 +27,6 @@ User: TypeAlias = str | None
 """An id; None where a row names nobody."""
 
 _LOGGER = logging.getLogger("profilekit")
-
-_AWAY = QuotaUnavailableError, VendorUnavailableError, TransportError
 
 # After an outage has begun, in seconds; the client says when it looks again, and mostly that is later.
 _SHORTEST_WAIT = 1.0
@@ -71,7 +75,7 @@ class Asking:
         async with self.client.stream(requests.values(), into=self._plan.into) as outcomes:
             async for outcome in outcomes:
                 user = users[id(outcome.request)]
-                if isinstance(outcome, Failed) and self._is_held(outcome):
+                if self._is_held(outcome):
                     held[user] = outcome.request
                     wait = max(wait, getattr(outcome.error, "retry_after", None) or 0.0)
                 else:
@@ -80,22 +84,26 @@ class Asking:
             await asyncio.sleep(wait)
         return held
 
-    def _is_held(self, failed: Failed) -> bool:
-        """Say whether a failure is no fault of the request's, so that it had better wait."""
-        error = failed.error
-        # What never left, did not because somebody is known to be away.
-        if not (isinstance(error, _AWAY) and (error.attempts == 0 or self._is_down())):
+    def _is_held(self, outcome: Outcome[Any]) -> TypeGuard[Failed]:
+        """Say whether a request came to nothing through no fault of its own, so that it had better wait."""
+        if not (isinstance(outcome, Failed) and self._is_away(outcome.error)):
+            self._away_since = None
             return False
         if self._away_since is None:
             self._away_since = self._now()
-            _LOGGER.warning("%s: rows wait up to %g s", type(error).__name__, self._plan.patience)
+            _LOGGER.warning("%s: rows wait up to %g s", type(outcome.error).__name__, self._plan.patience)
         return self._now() - self._away_since < self._plan.patience
 
-    def _is_down(self) -> bool:
-        return any(lane.breaker == "open" for lane in self.client.stats().vendors.values())
+    def _is_away(self, error: ProfileKitError) -> bool:
+        """Say whether an error shows that there is nobody to ask."""
+        if not isinstance(error, QuotaUnavailableError | VendorUnavailableError | TransportError):
+            return False
+        # What never left, did not because somebody is known to be away.
+        return error.attempts == 0 or any(
+            lane.breaker == "open" for lane in self.client.stats().vendors.values()
+        )
 
     def _answer(self, outcome: Outcome[Any]) -> Was:
         if isinstance(outcome, Failed):
             return None, record(outcome.error)
-        self._away_since = None
         return self._encode(outcome.value), None

@@ -44,8 +44,9 @@ def enrich(
 
     The columns are those of ``profilekit enrich``: ``profile``, the whole of it as JSON, or the fields of
     ``into``, or ``properties``; and ``error``, which is null or JSON with ``type``, ``message`` and, if
-    the vendor answered, ``status``. No row fails the job. An actor that dies is replaced, and the batches
-    that it had are done again: no row is lost or doubled, but some users are asked for twice.
+    the vendor answered, ``status``. No row fails the job: not one with a bad id, nor a key that the vendor
+    refuses. An actor that dies is replaced, and the batches that it had are done again: no row is lost or
+    doubled, but some users are asked for twice. Otherwise, whoever comes again in a batch is asked for once.
 
     Like all that Ray Data does, this begins when rows are wanted, and again each time they are: write
     the result, or ``materialize()`` it, once.

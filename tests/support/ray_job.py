@@ -6,9 +6,11 @@ from functools import partial
 from pathlib import Path
 
 import msgspec
+import pyarrow as pa
 import ray.data
 
 from profilekit import Rate, amplitude
+from profilekit.errors import ConfigError
 from profilekit.ray import enrich
 from profilekit.shared import RedisQuota
 
@@ -40,6 +42,12 @@ account = amplitude.Account(
     base_url=os.environ["AMPLITUDE_BASE_URL"],
     rate=Rate.parse(rate),
 )
+for columns in ({"id": ["a"]}, {"user_id": ["a"], "error": [1]}):
+    try:
+        enrich(ray.data.from_arrow(pa.table(columns)), account)
+    except ConfigError as refused:
+        print(refused)
+
 read = ray.data.read_csv if source.endswith(".csv") else ray.data.read_parquet
 users = enrich(
     read(source),
