@@ -9,10 +9,6 @@ import pytest
 PROGRAM = """
 import asyncio, sys
 from pathlib import Path
-
-# pyarrow imports it where it is installed, which takes more than what is measured.
-sys.modules["pandas"] = None
-
 from profilekit import ProfileClient, Rate, amplitude
 from profilekit.bulk import Job, run
 from profilekit.engine.transport import HttpResponse
@@ -73,7 +69,8 @@ def users(tmp_path, count, form):
 def is_flat(tmp_path, count, form):
     rows, peak = enriched(users(tmp_path, count, form), tmp_path / f"out.{form}")
     assert rows == count
-    assert peak < 150
+    # Of it, pyarrow takes 40 where it finds pandas, which it imports.
+    assert peak < 190
     return peak
 
 
@@ -94,4 +91,5 @@ def test_many_users_who_come_again_are_no_burden(tmp_path):
     source.write_text("".join(f"user-{number % 30_000}\n" for number in range(60_000)))
     rows, peak = enriched(source, tmp_path / "out.jsonl")
     assert rows == 60_000
-    assert peak < 150
+    # Of it, pyarrow takes 40 where it finds pandas, which it imports.
+    assert peak < 190
