@@ -240,7 +240,9 @@ def test_rows_fail_when_the_vendor_is_down_for_too_long(caplog):
     assert {orjson.loads(error)["type"] for _, error in answers.values()} == {"VendorUnavailableError"}
     assert len(answers) == 100
     assert stub.times[-1] - stub.times[0] >= 50
-    assert [each.message for each in caplog.records] == ["VendorUnavailableError: rows wait up to 60 s"]
+    assert [each.message for each in caplog.records].count(
+        "VendorUnavailableError: rows wait up to 60 s"
+    ) == 1
 
 
 class Unsteady(LocalQuota):
