@@ -18,6 +18,7 @@ PACKAGES = (
     "httptools",
     "aiolimiter",
     "redis",
+    "opentelemetry-sdk",
     "uvloop",
     "pydantic",
     "cattrs",
@@ -50,6 +51,7 @@ def parts(*, quick):
         "fetch large": partial(over, "fetch", compare.OURS, size=13_000),
         "fetch TLS": partial(over, "fetch", compare.TLS, tls=True),
         "update": partial(over, "update", compare.UPDATE),
+        "observer": partial(over, "fetch", compare.OBSERVER),
         "decode": partial(over, "decode", compare.DECODE),
         "decode userflux": partial(over, "decode userflux", compare.KEEP[:2]),
         "limiter": partial(alone, "limiter", 2 if quick else 10),
@@ -78,7 +80,18 @@ def main():
     reader.add_argument(
         "part",
         nargs="?",
-        choices=["fetch", "update", "decode", "limiter", "quota", "fanout", "outbox", "jobs", "memory"],
+        choices=[
+            "fetch",
+            "update",
+            "observer",
+            "decode",
+            "limiter",
+            "quota",
+            "fanout",
+            "outbox",
+            "jobs",
+            "memory",
+        ],
     )
     reader.add_argument("--json", type=Path, help="keep the figures in a file")
     reader.add_argument("--quick", action="store_true", help="under a minute; the figures are rough")

@@ -15,6 +15,8 @@ AT_MOST = (
     ("stream / floor, over TLS", "fetch TLS", STREAM, "floor", 1.5),
     ("stream / floor, 0.55 KB", "fetch small", STREAM, "floor", 1.8),
     ("stream / floor, 13 KB", "fetch large", STREAM, "floor", 1.2),
+    ("OpenTelemetry, sampling 1% of the traces / off", "observer", "profilekit_otel", STREAM, 1.1),
+    ("OpenTelemetry, of 1% of the attempts / off", "observer", "profilekit_otel_sampled", STREAM, 1.1),
     ("typed decode / orjson.loads, Amplitude", "decode", "decode_profilekit", "decode_orjson", 1.1),
     ("typed decode / orjson.loads, UserFlux", "decode userflux", "decode_profilekit", "decode_orjson", 1.4),
     ("into ids and cohorts / orjson.loads", "decode", "decode_into", "decode_orjson", 0.4),

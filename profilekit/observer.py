@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 
-class Route(msgspec.Struct, frozen=True):
+class Route(msgspec.Struct, frozen=True, cache_hash=True):
     """What all attempts of a class of requests to one account have in common.
 
     Attributes:

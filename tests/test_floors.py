@@ -49,7 +49,7 @@ FLOORS = {
         "shared",
     ],
     4: ["engine.fanout", "client"],
-    5: ["bulk", "outbox", "ray", "simulator", "pytest_plugin"],
+    5: ["bulk", "otel", "outbox", "ray", "simulator", "pytest_plugin"],
     6: ["cli", "__main__"],
 }
 # Imported where they are needed, so that whoever does not need them need not have them.
@@ -156,6 +156,17 @@ def test_modules_are_small_and_named_for_what_they_do():
         assert not re.search(r"utils|helpers|base|common|manager", module)
 
 
+def test_opentelemetry_is_asked_for_by_its_observer_only():
+    users = {name for name, path in MODULES.items() if any("opentelemetry" in full for full in imports(path))}
+    assert users == {"otel.observer", "otel.gauges"}
+    assert not any(
+        name.startswith("otel")
+        for module in MODULES
+        if not module.startswith("otel")
+        for name in inside(MODULES[module])
+    )
+
+
 def test_the_library_needs_no_extra():
     """What `pip install profilekit` brings is enough for everything below the command line."""
     allowed = {
@@ -172,6 +183,8 @@ def test_the_library_needs_no_extra():
 
     for module, path in MODULES.items():
         if floor_of(module) == 6 or module == "pytest_plugin":
+            continue
+        if module.partition(".")[0] == "otel":
             continue
         foreign = {full.partition(".")[0] for full in imports(path)} - set(sys.stdlib_module_names)
         assert foreign - EXTRAS <= allowed, module

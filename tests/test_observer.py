@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 
 import pytest
 from clock import virtual
@@ -391,6 +392,25 @@ def test_the_events_of_a_shared_quota_say_what_is_left_of_it():
     )
     assert str(QuotaLost("amplitude", "redis", "no", 0.0)).endswith("nothing is sent")
     assert str(QuotaBack("amplitude", "redis")) == "amplitude: the shared quota redis is back"
+
+
+def test_without_an_observer_nothing_of_it_runs_for_a_request():
+    def called(observer):
+        names = set()
+
+        async def main():
+            async with client(observer, Stub()) as one:
+                sys.setprofile(lambda frame, *_: names.add(frame.f_code.co_qualname))
+                try:
+                    await one.send(GET)
+                finally:
+                    sys.setprofile(None)
+
+        virtual(main())
+        return {name for name in names if name.partition(".")[0] in {"Watch", "Sender"}}
+
+    assert called(None) == {"Sender.send"}
+    assert called(Notes()) == {"Sender.send", "Sender.send_seen", "Watch.began", "Watch.ended"}
 
 
 def test_no_request_is_in_the_log_above_debug(caplog):

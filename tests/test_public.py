@@ -1,11 +1,11 @@
 import types
 
 import profilekit
-from profilekit import amplitude, errors, observer, outbox, userflux
+from profilekit import amplitude, errors, observer, otel, outbox, userflux
 
 
 def test_all_is_what_is_public():
-    for module in (profilekit, errors, amplitude, observer, outbox, userflux):
+    for module in (profilekit, errors, amplitude, observer, otel, outbox, userflux):
         names = set(module.__all__)
         assert len(module.__all__) == len(names)
         defined = {
@@ -37,7 +37,7 @@ def test_the_public_names_of_the_design():
 
 
 def test_what_is_public_is_documented():
-    for module in (profilekit, errors, amplitude, observer, outbox, userflux):
+    for module in (profilekit, errors, amplitude, observer, otel, outbox, userflux):
         assert module.__doc__
         for name in module.__all__:
             value = getattr(module, name)

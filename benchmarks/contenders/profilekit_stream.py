@@ -6,6 +6,7 @@ from profilekit import Ok, ProfileClient, Rate, amplitude, userflux
 
 class ProfileKit:
     label = "profilekit stream"
+    observer = None
 
     def __init__(self, task):
         self.ask = self.update if task == "update" else amplitude.GetProfile
@@ -20,6 +21,7 @@ class ProfileKit:
             amplitude.Account(secret_key=KEY, base_url=url, rate=unbound, max_in_flight=IN_FLIGHT),
             userflux.Account(write_key=KEY, base_url=url, rate=unbound, max_in_flight=IN_FLIGHT),
             transport=transport,
+            observer=self.observer,
         )
 
     async def open(self, url):

@@ -198,7 +198,7 @@ class Lane:
                 if self._is_seen:
                     attempt = Attempt(form.route, attempts, permit.waited, deadline is None)
                     answer = await self._sender.send_seen(
-                        request, http, permit, until, decoder, attempt=attempt
+                        request, http, permit, until, decoder, attempt=attempt, began=began
                     )
                 else:
                     answer = await self._sender.send(request, http, permit, until, decoder)

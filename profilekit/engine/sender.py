@@ -75,6 +75,7 @@ class Sender:
         decoder: Decoder | None,
         *,
         attempt: Attempt,
+        began: float,
     ) -> HttpResponse:
         """Send a request once, and tell whoever watches when it begins and what came of it.
 
@@ -85,11 +86,11 @@ class Sender:
             until: When to give up.
             decoder: What is to decode the answer.
             attempt: What they are told.
+            began: When it got its permit, on the clock of the event loop.
 
         Raises:
             RequestError: What it came to.
         """
-        began = self._now()
         http = self._watch.began(attempt, http)
         try:
             response = await self.send(request, http, permit, until, decoder)
