@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import re
 import socket
 import subprocess
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
@@ -20,7 +22,7 @@ from rawserver import ok, raw_server, saying
 from stub import AMPLITUDE, Stub, answering, response
 from telemetry import Telemetry
 
-from profilekit import Breaker, Cache, ProfileClient, Rate, Retry, amplitude, bulk, errors, userflux
+from profilekit import Breaker, Cache, ProfileClient, Rate, Retry, amplitude, bulk, errors, otel, userflux
 from profilekit.observer import Closed, Opened
 from profilekit.otel import OpenTelemetry
 from profilekit.outbox import Outbox
@@ -389,7 +391,7 @@ async def test_a_job_shows_how_far_it_is(tmp_path):
     seen = []
 
     def look(request):
-        seen.append(looked(telemetry, "job", "rows", "rows.done", "rows.failed"))
+        seen.append(looked(telemetry, "job", "rows.planned", "rows.done", "rows.failed"))
         return response(404) if len(seen) == 1 else GOOD
 
     (tmp_path / "users.txt").write_text("".join(f"{ID}-{number}\n" for number in range(5)))
@@ -398,10 +400,10 @@ async def test_a_job_shows_how_far_it_is(tmp_path):
     async with ProfileClient(account, transport=Stub(look), observer=telemetry.observer) as one:
         await bulk.run(job, one)
     name = "amplitude.GetProfile"
-    assert seen[0] == {"rows": {(name,): 5}, "rows.done": {(name,): 0}, "rows.failed": {}}
+    assert seen[0] == {"rows.planned": {(name,): 5}, "rows.done": {(name,): 0}, "rows.failed": {}}
     assert seen[-1]["rows.done"][name,] >= 2
     assert seen[-1]["rows.failed"] == {(name, "ProfileNotFoundError"): 1}
-    assert telemetry.values("profilekit.job.rows") == {}
+    assert telemetry.values("profilekit.job.rows.planned") == {}
 
 
 def test_a_look_at_what_changes_at_that_moment_is_left_for_the_next_time(caplog):
@@ -414,11 +416,11 @@ def test_a_look_at_what_changes_at_that_moment_is_left_for_the_next_time(caplog)
         return bulk.Progress()
 
     telemetry.observer.changed(Opened("job", "one", look))
-    assert telemetry.values("profilekit.job.rows") == {}
+    assert telemetry.values("profilekit.job.rows.planned") == {}
     changing[0] = False
-    assert telemetry.values("profilekit.job.rows") == {("one",): 0}
+    assert telemetry.values("profilekit.job.rows.planned") == {("one",): 0}
     telemetry.observer.changed(Closed("job", "one", look))
-    assert telemetry.values("profilekit.job.rows") == {}
+    assert telemetry.values("profilekit.job.rows.planned") == {}
     assert "Callback failed" not in caplog.text
 
 
@@ -525,3 +527,10 @@ except profilekit.errors.ConfigError as error:
     command = [sys.executable, "-P", "-c", code]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == "OpenTelemetry needs an extra: pip install 'profilekit[otel]'\n"
+
+
+def test_the_documentation_names_every_instrument_and_attribute():
+    sources = "".join(path.read_text() for path in Path(otel.__file__).parent.glob("*.py"))
+    names = set(re.findall(r'"((?:http|url|server|error|profilekit)\.[a-z_.]+)"', sources))
+    assert len(names) > 25
+    assert [name for name in names if f"``{name}``" not in otel.__doc__] == []

@@ -169,7 +169,7 @@ _GAUGES = (
     ),
     _Gauge(
         "job",
-        "profilekit.job.rows",
+        "profilekit.job.rows.planned",
         "up_down_counter",
         "{row}",
         "Requests that the jobs under way are to make.",
