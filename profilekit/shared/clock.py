@@ -22,15 +22,25 @@ class ServerClock:
         self._most = float("inf")
         self._at = 0.0
 
-    def told(self, asked: float, answered: float, server: float) -> None:
-        """Learn that the server's clock showed a time between two times of ours, in seconds."""
+    def told(self, asked: float, answered: float, server: float) -> float:
+        """Learn that the server's clock showed a time between two times of ours, in seconds.
+
+        Returns:
+            By how many seconds at least it was set since, or is another's; 0 for the clock that we knew.
+        """
         drift = (answered - self._at) * _DRIFT
         least = max(self._least - drift, server - answered)
         most = min(self._most + drift, server - asked)
-        if least > most:
-            # It is another server, or its clock was set.
+        jump = max(0.0, least - most)
+        if jump:
             least, most = server - answered, server - asked
         self._least, self._most, self._at = least, most, answered
+        return jump
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the server has ever told the time."""
+        return self._most < float("inf")
 
     @property
     def uncertainty(self) -> float:

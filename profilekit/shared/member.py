@@ -3,6 +3,7 @@
 from collections import Counter
 
 from profilekit.engine.departures import Departures
+from profilekit.engine.local import LONGEST_PAUSE
 from profilekit.rate import Rate
 from profilekit.shared.clock import ServerClock
 from profilekit.shared.lease import Lease
@@ -62,6 +63,7 @@ class Member:
         self._lease = Lease()
         self._back: Counter[int] = Counter()
         self._state = ""
+        self._first_slot = 0
         self._answered_at = float("-inf")
         self._refused_until = self._told_refused = 0.0
         self._size, self._wasted = 1, 0
@@ -89,7 +91,7 @@ class Member:
     def went(self, slot: int, now: float) -> None:
         """Count a request that left now, with a permit of a slot."""
         self.left.add(now)
-        if slot == OWN:
+        if not self._is_known(slot):
             self._unlogged.add(now)
         elif self.is_over(slot, now):
             # It dialled for so long that its slot does not tell when it left.
@@ -102,7 +104,8 @@ class Member:
 
     def unused(self, slot: int) -> None:
         """Give back a permit whose request never left."""
-        self._back[slot] += 1
+        if self._is_known(slot):
+            self._back[slot] += 1
 
     def hold(self, until: float, *, refused: bool = False) -> None:
         """Use no permit until then, and give back those in hand.
@@ -130,6 +133,10 @@ class Member:
             self._back.update(lapsed)
             self._wasted += lapsed.total()
 
+    def _is_known(self, slot: int) -> bool:
+        """Say whether a permit is of the ledger as it is, which can count it and take it back."""
+        return slot >= self._first_slot
+
     def _closes(self, slot: int) -> float:
         return self._clock.surely_before((slot + 1) * self._slot + self._late)
 
@@ -141,6 +148,7 @@ class Member:
         if wanted:
             self._size = max(1, self._size // 2) if self._wasted else min(2 * self._size, _MOST_WANTED)
             self._wasted = 0
+        self.left.forget(now)
         self._unlogged.forget(now)
         self._told, self._unlogged = self._unlogged, Departures(self._window)
         # Said once, whether it is heard or not: to hand out a permit twice is worse than to lose one.
@@ -166,6 +174,9 @@ class Member:
 
     def _changes(self, back: Counter[int]) -> dict[int, int]:
         """Return by slot what the ledger does not know of us, and what we do not need."""
+        if not self._clock.is_known:
+            # Nobody can say yet in which slots it left; the question after the first answer does.
+            return {}
         changes = Counter[int]()
         changes.subtract(back)
         for at, count in self._told:
@@ -180,18 +191,13 @@ class Member:
 
     def learn(self, answer: Answer, asked: float, now: float) -> None:
         """Take what the ledger said to a question of some time ago."""
-        self._clock.told(asked, now, answer.now)
+        jump = self._clock.told(asked, now, answer.now)
         self.round_trip += ((now - asked) - self.round_trip) * (0.2 if self.round_trip else 1.0)
         self.share, self.part = answer.share, answer.part
         self.cold_until = self._clock.surely_after(answer.cold_until)
         self._answered_at = now
-        # A ledger that is new to us knows nothing of what left before.
-        self._unlogged = (
-            Departures(self._window) if answer.state == self._state else self.left.over(self._window)
-        )
-        if self._state and answer.state != self._state:
-            self._lease.drop()
-        self._state = answer.state
+        if answer.state != self._state or jump > _SHORTEST_USE * self._late:
+            self._start_over(answer, now)
         for slot, permits in answer.permits.items():
             self._lease.add(slot, permits, self._clock.surely_after(slot * self._slot), self._closes(slot))
         paused_until = self._clock.surely_after(answer.paused_until)
@@ -199,16 +205,19 @@ class Member:
             self.hold(paused_until)
         self._size = min(self._size, max(1, sum(answer.permits.values()))) if answer.permits else self._size
 
-    def _forgotten(self, state: str) -> None:
-        """Start over with a ledger that knows neither our permits nor what left before."""
+    def _start_over(self, answer: Answer, now: float) -> None:
+        """Tell all that left within a window to a ledger that knows neither that nor our permits."""
         self._lease.drop()
         self._back.clear()
         self._unlogged = self.left.over(self._window)
-        self._state = state
+        self._unlogged.forget(now)
+        self._first_slot = int(self._clock.latest(now) / self._slot) + 1 if self._state else 0
+        self._state = answer.state
 
-    def later_at(self, ledger: float) -> float:
-        """Return our time at which it is surely as late as that at the ledger."""
-        return self._clock.surely_after(ledger)
+    def hear(self, paused_until: float, now: float) -> None:
+        """Pause as another process was told to, until a time at the ledger."""
+        if self._clock.is_known:
+            self.hold(min(self._clock.surely_after(paused_until), now + LONGEST_PAUSE))
 
     @property
     def is_too_slow(self) -> bool:

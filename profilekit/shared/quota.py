@@ -242,7 +242,7 @@ class SharedQuota:
         while True:
             with suppress(LedgerError):
                 async for until in self._ledger.pauses():
-                    self._member.hold(self._member.later_at(until))
+                    self._member.hear(until, self._now())
             # A connection that breaks is the first sign that the ledger is gone.
             self._due.set()
             await asyncio.sleep(_TRY)
