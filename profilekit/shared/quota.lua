@@ -31,21 +31,31 @@ local length = math.floor(per / SLOTS)
 local window = REACH * length
 local slot = math.floor(now / length)
 
--- What is known, or what may be assumed where nothing is: others may have sent until a moment ago.
+-- What is known. After a failover, on a clock that was set back, or when keys were evicted, that is nothing.
+local info = redis.pcall('INFO', 'server')
+info = type(info) == 'string' and info or ''
+local run, up = info:match('run_id:(%w+)') or '', tonumber(info:match('uptime_in_seconds:(%d+)')) or 0
 local names = {'per', 'head', 'tail', 'used', 'paused', 'part', 'refused', 'clean', 'cold', 'seen', 'promised'}
-local is = {}
-local born = redis.call('HGET', known, 'born')
+local is, is_lost = {}, false
+local born, ran = unpack(redis.call('HMGET', known, 'born', 'run'))
 if born then
   for place, value in ipairs(redis.call('HMGET', known, unpack(names))) do is[names[place]] = tonumber(value) end
   if is.per ~= per then return redis.error_reply('WINDOW ' .. text(is.per)) end
+  local keys = (is.used > 0 and 1 or 0) + (is.promised > 0 and 2 or 0)
+  is_lost = run ~= ran or now + length < is.seen or redis.call('EXISTS', slots, members, shares) < keys
+end
+
+-- Where nothing is known, others may have sent until a moment ago.
+if is_lost then redis.call('DEL', unpack(KEYS)) end
+if born and not is_lost then
   if state ~= '' and state ~= born then is.cold = math.max(is.cold, tonumber(born) + window) end
 else
   born = text(now)
-  is = {per = per, head = 0, tail = slot, used = 0, paused = 0, part = WHOLE, refused = 0, clean = now, promised = 0, seen = now}
-  local server = redis.pcall('INFO', 'server')
-  local up = type(server) == 'string' and tonumber(server:match('uptime_in_seconds:(%d+)')) or 0
-  is.cold = state ~= '' and now + window or now - up * 1000000 + window
+  is = {per = per, head = 0, tail = slot - REACH + 1, used = 0, paused = 0, part = WHOLE, refused = 0, clean = now, promised = 0, seen = now}
+  is.cold = (is_lost or state ~= '') and now + window or now - up * 1000000 + window
 end
+-- Where memory is full, this is refused before anything is changed.
+redis.call('HSET', known, 'born', born, 'run', run)
 if alone > 0 and now - is.seen > SILENCE then is.cold = math.max(is.cold, now + SETTLE / 2) end
 
 -- Each member has a share for when this server cannot be asked; all of them together are never more than one.
@@ -95,11 +105,17 @@ end
 is.tail = math.max(is.tail, slot - REACH + 1)
 for place = FIRST_CHANGE, #ARGV, 2 do
   local changed, change = tonumber(ARGV[place]), tonumber(ARGV[place + 1])
-  if changed >= is.tail and (change > 0 or state == born) then
-    redis.call('HINCRBY', slots, text(changed), change)
-    is.used = is.used + change
+  if change > 0 then
+    -- It has left, whatever time it is there.
+    changed = math.min(changed, slot)
+  else
+    change = state == born and math.max(change, -in_slot(changed)) or 0
   end
-  if change < 0 then is.head = is.head + change * pace end
+  if changed >= is.tail and change ~= 0 then
+    if redis.call('HINCRBY', slots, text(changed), change) == 0 then redis.call('HDEL', slots, text(changed)) end
+    is.used = is.used + change
+    if change < 0 then is.head = is.head + change * pace end
+  end
 end
 
 -- Those who worked alone tell what they sent before anybody gets a permit, and have had their burst.
@@ -110,7 +126,9 @@ if now < ready then is.head = math.max(is.head, ready) end
 local granted, order = {}, {}
 redis.call('ZREMRANGEBYSCORE', at_work, '-inf', text(now))
 local busy = redis.call('ZCARD', at_work) + (redis.call('ZSCORE', at_work, me) and 0 or 1)
-if wanted > 0 and now >= ready then
+-- Whoever has yet to tell what left gets none, nor does anybody during a pause.
+local has_told = state == born or (state == '' and alone == 0)
+if wanted > 0 and has_told and now >= ready and is.paused <= now + ahead then
   local at = math.max(is.head, now - BURST * per, is.paused)
   local soonest = math.max(now + lead, is.paused)
   local first, inside = is.tail, is.used
@@ -139,7 +157,10 @@ for _, name in ipairs(names) do
   memory[#memory + 1] = text(is[name])
 end
 redis.call('HSET', known, unpack(memory))
-for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, text(math.ceil((3 * window + stay + math.max(0, is.paused - now)) / 1000))) end
+-- It is kept for as long as anybody is a member, whoever leaves.
+local last = tonumber(redis.call('ZRANGE', members, -1, -1, 'WITHSCORES')[2]) or now
+local kept = 3 * window + last - now + math.max(0, is.paused - now)
+for _, key in ipairs(KEYS) do redis.call('PEXPIRE', key, text(math.ceil(kept / 1000))) end
 
 local answer = {now, born, is.cold, is.paused, mine, busy, is.part}
 for _, free in ipairs(order) do
