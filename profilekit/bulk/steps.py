@@ -134,12 +134,7 @@ async def run(
         survey = await _in_thread(rows, lambda: _survey(job, rows))
         layout = layout_of(job, survey)
         with Journal(job.journal, survey.rows) as journal, _shown(job, client, progress):
-            if _carries_on(job, fresh=fresh, retry_failed=retry_failed):
-                await _in_thread(rows, lambda: journal.resume(_identity(job, rows, survey)))
-                _check_retry(journal, survey, retry_failed=retry_failed)
-                journal.go_on()
-            else:
-                journal.begin(_identity(job, rows, survey))
+            await _open(journal, job, rows, survey, fresh=fresh, retry_failed=retry_failed)
             again = journal.failures().total() if retry_failed else 0
             progress.begin(journal.done - again, survey.rows - survey.again)
             todo = _todo(job, rows, survey, journal, retry_failed=retry_failed)
@@ -176,6 +171,19 @@ def _shown(job: Job, client: ProfileClient, progress: Progress) -> Iterator[None
         yield
     finally:
         client.tell(Closed("job", job.title, look))
+
+
+async def _open(
+    journal: Journal, job: Job, rows: Rows, survey: Survey, *, fresh: bool, retry_failed: bool
+) -> None:
+    """Begin the journal of a job, or carry on with that of an earlier run."""
+    identity = _identity(job, rows, survey)
+    if not _carries_on(job, fresh=fresh, retry_failed=retry_failed):
+        journal.begin(identity)
+        return
+    await _in_thread(rows, lambda: journal.resume(identity))
+    _check_retry(journal, survey, retry_failed=retry_failed)
+    journal.go_on()
 
 
 def _sent(job: Job, client: ProfileClient) -> int:
