@@ -166,10 +166,10 @@ class Journal:
         """Note what became of a row: a value or an error, as JSON. ``flush`` writes it."""
         mark, payload = (_ERROR, error) if error is not None else (_VALUE, value or b"")
         self._note(row, self._size, mark, payload)
-        self._append(b"%d %b" % (row, mark), payload)
+        self._append(b"%d %b%b" % (row, mark, payload))
 
-    def _append(self, start: bytes, rest: bytes = b"") -> None:
-        line = b"%08x %b%b\n" % (zlib.crc32(rest, zlib.crc32(start)), start, rest)
+    def _append(self, payload: bytes) -> None:
+        line = b"%08x %b\n" % (zlib.crc32(payload), payload)
         self._lines.append(line)
         self._size += len(line)
 
@@ -249,10 +249,10 @@ class Journal:
             def read(row: int) -> Was:
                 file.seek(self._offsets[row] - 1)
                 # What it says was checked, or written by this very run; whose it is shows when it is not.
-                line = file.readline()
-                if not line.startswith(b"%d " % row, _CHECKSUM):
+                line, number = file.readline(), b"%d " % row
+                if not line.startswith(number, _CHECKSUM):
                     raise ConfigError(f"{self.path} was changed meanwhile: begin anew with --fresh")
-                mark = line.index(b" ", _CHECKSUM) + 1
+                mark = _CHECKSUM + len(number)
                 payload = line[mark + 1 : -1]
                 return (None, payload) if line.startswith(_ERROR, mark) else (payload, None)
 
