@@ -12,7 +12,7 @@ import orjson
 
 from profilekit.bulk.kinds import Kind, cell_of_kind
 from profilekit.bulk.rows import Row
-from profilekit.bulk.sink import check_output
+from profilekit.bulk.sink import check_output, form_of
 from profilekit.bulk.source import Source
 from profilekit.errors import ConfigError
 from profilekit.request import Request
@@ -124,6 +124,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return Path(str(self.output)).resolve(), self.journal.resolve()
 
     @property
+    def is_to_parquet(self) -> bool:
+        """Whether its output is Parquet, whose columns have types."""
+        return self.output is not None and form_of(Path(self.output)) == "parquet"
+
+    @property
     def options(self) -> dict[str, Any]:
         """What must be the same for a journal to be carried on with."""
         return {
@@ -145,7 +150,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         columns = tuple(self.columns.values())
 
         def key(row: Row) -> str:
-            cells = [row.fields.get(column) for column in columns]
+            fields = row.fields
+            cells = [fields.get(column) for column in columns]
             return f"{row.user_id}\0{orjson.dumps(cells, default=str).decode()}"
 
         return key
@@ -168,9 +174,9 @@ def asker(job: Job, kinds: Mapping[str, Kind], *, texts: bool) -> Ask:
     known = {job.id_column, *job.columns.values()}
 
     def ask(row: Row) -> Request[Any]:
-        given = dict(fixed)
+        given, fields = dict(fixed), row.fields
         for name, column in job.columns.items():
-            cell = row.fields.get(column)
+            cell = fields.get(column)
             if cell is not None and cell != "":
                 given[name] = _as_field(cell, types[name], f"{column!r}")
         if job.rest is not None:

@@ -14,7 +14,7 @@ from profilekit.bulk.job import Job
 from profilekit.bulk.journal import Journal
 from profilekit.bulk.kinds import Kinds
 from profilekit.bulk.rows import no_column
-from profilekit.bulk.sink import Layout, form_of, open_sink
+from profilekit.bulk.sink import Layout, open_sink
 from profilekit.bulk.source import Rows
 from profilekit.bulk.survey import Survey, changed, digest_of, numbered
 from profilekit.errors import ConfigError
@@ -49,7 +49,7 @@ def layout_of(job: Job, survey: Survey) -> Layout:
 def _parts(job: Job) -> dict[str, str]:
     """Return which parts of a profile are columns of their own, and what those are called."""
     names = tuple(dict.fromkeys(job.properties))
-    if job.output is not None and form_of(Path(job.output)) == "parquet" and is_struct(job.into):
+    if job.is_to_parquet and is_struct(job.into):
         names = tuple(field.encode_name for field in msgspec.structs.fields(job.into))
     return {name: job.prefix + name for name in names}
 
@@ -74,11 +74,10 @@ def write_out(job: Job, rows: Rows, survey: Survey, journal: Journal, layout: La
     """
     if job.output is None:
         return journal.failures()
-    output = Path(job.output)
-    if form_of(output) == "parquet":
+    if job.is_to_parquet:
         layout = msgspec.structs.replace(layout, types=_types(job, rows, survey, journal, layout))
     failed: Counter[str] = Counter()
-    with journal.reader() as read, open_sink(output, layout) as write:
+    with journal.reader() as read, open_sink(Path(job.output), layout) as write:
         for number, row in numbered(rows, survey, job.key if job.is_read else None):
             value, error = read(number)
             write(row.fields, value, error)

@@ -2,8 +2,7 @@
 
 import csv
 import json
-import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TextIO, TypeAlias
 
 import msgspec
@@ -19,23 +18,32 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         line: Its line in the file, counted from 1.
-        fields: Its columns; whatever could be read, if it is bad.
+        columns: The names of its columns; those that could be read, if it is bad.
+        cells: What stands in them.
         user_id: Whom it is about; None if it is bad.
         problem: What is wrong with it, or None.
     """
 
     line: int
-    fields: dict[str, Any]
+    columns: Sequence[str]
+    cells: Iterable[Any]
     user_id: str | None = None
     problem: str | None = None
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What stands in each column. It is made anew each time, as most rows are read for their id."""
+        return dict(zip(self.columns, self.cells))  # noqa: B905 - the last cells may be missing
 
 
 Reader: TypeAlias = Callable[[TextIO, str], Iterator[Row]]
 """Reads a text whose ids stand in the column of a name."""
 
-_LONG_NUMBER = re.compile(r"\d{19}")
 _LARGEST_CELL = 16 * 1024 * 1024
-_DEEPEST = 200
+
+# Digits, of which only how many stand together matters.
+_ANY_DIGIT = bytes.maketrans(b"123456789", b"000000000")
+_LONG_NUMBER = b"0" * 19
 
 
 def reader_of_text(first: str, id_column: str) -> Reader | None:
@@ -86,21 +94,21 @@ def _read_csv(file: TextIO, id_column: str, *, delimiter: str = ",") -> Iterator
         try:
             for record in records:
                 if len(record) == width:
-                    yield Row(records.line_num, dict(zip(header, record)), record[place])  # noqa: B905
+                    yield Row(records.line_num, header, record, record[place])
                 elif record:
                     yield _odd_row(records.line_num, header, record)
         except csv.Error as error:
             if "unexpected end" in str(error) or "field larger" in str(error):
                 # What follows would be read as something else.
                 raise ConfigError(f"the CSV breaks off at line {records.line_num}: {error}") from None
-            yield Row(records.line_num, {}, problem=f"line {records.line_num} is not CSV: {error}")
+            yield Row(records.line_num, (), (), problem=f"line {records.line_num} is not CSV: {error}")
         else:
             return
 
 
 def _odd_row(line: int, header: list[str], record: list[str]) -> Row:
     problem = f"line {line} has {len(record)} cells under {len(header)} columns"
-    return Row(line, dict(zip(header, record, strict=False)), problem=problem)
+    return Row(line, header, record, problem=problem)
 
 
 # ---- JSONL -------------------------------------------------------------------------------------
@@ -116,41 +124,39 @@ def _json_row(line: int, text: str, id_column: str) -> Row:
     try:
         fields = orjson.loads(text)
     except orjson.JSONDecodeError as error:
-        return Row(line, {}, problem=f"line {line} is not JSON: {error}")
+        return Row(line, (), (), problem=f"line {line} is not JSON: {error}")
     if not isinstance(fields, dict):
-        return Row(line, {}, problem=f"line {line} is not a JSON object")
+        return Row(line, (), (), problem=f"line {line} is not a JSON object")
     problem = _unwritable(fields, text)
     if problem:
-        return Row(line, {}, problem=f"line {line} {problem}")
+        return Row(line, (), (), problem=f"line {line} {problem}")
     user_id = user_id_of(fields.get(id_column))
     if user_id is None:
-        return Row(line, fields, problem=f"line {line} has no {id_column!r} that is text or a whole number")
-    return Row(line, fields, user_id)
+        problem = f"line {line} has no {id_column!r} that is text or a whole number"
+    return Row(line, tuple(fields), fields.values(), user_id, problem)
 
 
 def user_id_of(value: object) -> str | None:
     """Return a value of a typed column as an id, or None where it cannot be one."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return value if isinstance(value, str) else None
+    if isinstance(value, str):
+        return value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _unwritable(fields: dict[str, Any], text: str) -> str | None:
     """Say why a row could not be written again as it was."""
     try:
         # orjson reads such numbers as floats, which are others.
-        if _LONG_NUMBER.search(text) and any(
+        if _LONG_NUMBER in text.encode().translate(_ANY_DIGIT) and any(
             not -(2**63) <= number < 2**64 for number in _whole_numbers(text)
         ):
             return "holds a whole number beyond 64 bits: write it as text"
+        # Half a character can be read, as an escape, and so can what is nested too deep.
+        orjson.dumps(fields)
     except RecursionError:
         return "is nested too deep"
-    # Half a character only comes out of an escape; and what can be read may be nested too deep to be written.
-    if "\\u" in text or text.count("[") + text.count("{") > _DEEPEST:
-        try:
-            orjson.dumps(fields)
-        except TypeError as error:
-            return f"cannot be written again: {error}"
+    except TypeError as error:
+        return f"cannot be written again: {error}"
     return None
 
 
@@ -164,10 +170,11 @@ def _whole_numbers(text: str) -> list[int]:
 
 
 def _read_ids(file: TextIO, id_column: str) -> Iterator[Row]:
+    columns = (id_column,)
     for line, text in enumerate(file, 1):
         user_id = text.rstrip("\r\n")
         if user_id.strip() and not (line == 1 and user_id == id_column):
-            yield Row(line, {id_column: user_id}, user_id)
+            yield Row(line, columns, (user_id,), user_id)
 
 
 READERS: dict[str, Reader] = {

@@ -84,18 +84,19 @@ class Rows:
 
     def __iter__(self) -> Iterator[Row]:
         """Read the rows from the start."""
-        with _readable(self.name):
-            for row in self._read():
+        with _readable(self.name), self._opened() as rows:
+            for row in rows:
                 if self._abandoned:
                     raise ConfigError(f"{self.name} is not read any more")
                 yield row
 
-    def _read(self) -> Iterator[Row]:
+    @contextmanager
+    def _opened(self) -> Iterator[Iterator[Row]]:
         if self._reader is None:
-            yield from parquet.read(self.path, self.id_column)
+            yield parquet.read(self.path, self.id_column)
             return
         with _text(self.path) as file:
-            yield from self._reader(file, self.id_column)
+            yield self._reader(file, self.id_column)
 
     def _reader_by_name(self) -> Reader | None:
         suffixes = [suffix.lower() for suffix in self.path.suffixes if suffix.lower() not in _COMPRESSED]

@@ -204,8 +204,8 @@ async def _in_thread(rows: Rows, work: Callable[[], T]) -> T:
 
 
 def _survey(job: Job, rows: Rows) -> Survey:
-    # Parquet says so itself, and of what kind a text's cells are only matters where they are sent.
-    kinds = job.rest is not None if rows.is_text else rows.schema is None
+    # Of what kind a text's cells are matters where they are sent, and those of JSON as columns of Parquet.
+    kinds = job.rest is not None if rows.is_text else rows.schema is None and job.is_to_parquet
     return look_over(rows, job.key if job.is_read else None, kinds=kinds)
 
 

@@ -3,7 +3,7 @@
 import hashlib
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -54,15 +54,15 @@ def look_over(rows: Rows, key: Key | None, *, kinds: bool) -> Survey:
         ConfigError: When it cannot be read, or no row has the column of ids.
     """
     count = 0
-    columns: dict[str, None] = dict.fromkeys(rows.header())
+    header: Sequence[str] = rows.header()
+    columns = dict.fromkeys(header)
     seen = Kinds(texts=rows.is_text)
     hashes = [array("q") for _ in range(_PARTS)]
-    width = 0
     for row in rows:
         count += 1
-        if len(row.fields) != width or not columns.keys() >= row.fields.keys():
-            columns.update(dict.fromkeys(row.fields))
-            width = len(row.fields)
+        if row.columns != header:
+            header = row.columns
+            columns.update(dict.fromkeys(header))
         if kinds:
             seen.see(row.fields)
         if key is not None and row.user_id is not None:

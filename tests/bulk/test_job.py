@@ -575,6 +575,9 @@ async def test_a_list_of_no_rows_keeps_its_columns(tmp_path):
         await done(enrichment(written(tmp_path, name, content), tmp_path / "out.csv"))
         columns = "user_id,team" if name == "in.csv" else "user_id"
         assert (tmp_path / "out.csv").read_bytes() == f"{columns},profile,error\r\n".encode()
+        await done(enrichment(tmp_path / name, tmp_path / "out.parquet"))
+        table = table_of(tmp_path / "out.parquet")
+        assert (table.num_rows, ",".join(table.column_names)) == (0, f"{columns},profile,error")
 
 
 @pytest.mark.parametrize(
