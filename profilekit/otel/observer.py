@@ -10,6 +10,7 @@ from importlib.metadata import version
 from random import random
 
 from opentelemetry import metrics, trace
+from opentelemetry.context import get_current
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from opentelemetry.trace import Span, SpanKind, StatusCode, TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -43,8 +44,9 @@ class OpenTelemetry:
         propagate: Whether the vendor is sent the trace context (``traceparent`` and ``tracestate``).
         sample: Of which share of the attempts a duration, a wait and a span are recorded; one within a span
             that is recorded always is. With less than 1, ``http.client.request.duration`` counts but that
-            share, and ``profilekit.attempts`` and ``profilekit.attempt.time`` still count all. The SDK
-            takes about 12 us for each that is recorded, which is a third of what a request costs.
+            share, and ``profilekit.attempts`` and ``profilekit.attempt.time`` still count all. Recording,
+            and asking a sampler, takes the SDK (1.45) two thirds as much CPU as the request itself, which
+            matters from thousands of requests a second.
 
     Raises:
         ConfigError: When ``sample`` is no share.
@@ -145,7 +147,11 @@ class OpenTelemetry:
         return headers
 
     def _is_chosen(self) -> bool:
-        return self._sample >= 1 or random() < self._sample or trace.get_current_span().is_recording()
+        if self._sample >= 1 or random() < self._sample:
+            return True
+        around = get_current()
+        # In a job there is mostly nothing around.
+        return bool(around) and trace.get_current_span(around).is_recording()
 
     def _span(self, attempt: Attempt, target: Target, attributes: Attributes) -> Span:
         """Begin the span of an attempt that began so many seconds ago."""
