@@ -12,13 +12,14 @@ import msgspec
 from profilekit.errors import ConfigError
 from profilekit.rate import Rate
 
-__all__ = ["Answer", "Ledger", "LedgerError", "Question", "check_usable"]
+__all__ = ["PATIENCE", "Answer", "Ledger", "LedgerError", "Question", "check_usable"]
 
 _SCRIPT = files(__package__).joinpath("quota.lua").read_text()
 _MICRO = 1_000_000
 
 # What takes longer than this is no help to callers who wait.
-_PATIENCE = 0.5
+PATIENCE = 0.5
+"""How many seconds the ledger has to answer."""
 
 # In less than this, there is no time to ask.
 _SHORTEST_WINDOW = 0.1
@@ -138,7 +139,7 @@ class Ledger:
             *(number for change in question.changes.items() for number in change),
         ]
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(PATIENCE):
                 told = await self._ask(keys=self._keys, args=arguments)
         except Exception as error:  # noqa: BLE001 - whatever it is, there is no answer
             # Where one connection is broken, the others are.

@@ -10,7 +10,7 @@ from profilekit.engine.local import LONGEST_PAUSE, SHORTEST_PAUSE_SHARE, LocalQu
 from profilekit.errors import QuotaUnavailableError
 from profilekit.observer import Event, QuotaBack, QuotaLost, Tell
 from profilekit.rate import Rate
-from profilekit.shared.ledger import Ledger, LedgerError
+from profilekit.shared.ledger import PATIENCE, Ledger, LedgerError
 from profilekit.shared.member import OWN, Member
 
 __all__ = ["SharedQuota"]
@@ -201,7 +201,7 @@ class SharedQuota:
         """Ask whenever that is due."""
         while True:
             await self._until_due()
-            self._settle(await self._why_unanswered())
+            self._settle(await self._why_lost_now())
             self._wake()
             await asyncio.sleep(_APART)
 
@@ -215,6 +215,16 @@ class SharedQuota:
         with suppress(TimeoutError):
             async with asyncio.timeout(_TIDY if self._member.has_back else _SHOW):
                 await self._due.wait()
+
+    async def _why_lost_now(self) -> str:
+        """Ask, and once more where the first time says little; return why there is no answer, or nothing."""
+        asked = self._now()
+        why = await self._why_unanswered()
+        # A process that was stopped, or whose connection broke, is not yet without Redis.
+        says_little = not PATIENCE <= self._now() - asked < 2 * PATIENCE
+        if why and says_little and not self._why_lost:
+            why = await self._why_unanswered()
+        return why
 
     async def _why_unanswered(self) -> str:
         """Ask; return why there is no answer that is of use, or nothing."""
