@@ -1,6 +1,7 @@
 """Lists over Ray: what rows become, whom actors wait for, and a cluster whose actors are killed."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -495,11 +496,16 @@ def test_an_actor_dies_half_way_through_20_000_rows(started, tmp_path):
     enriched_while_an_actor_dies(started, tmp_path, 20_000, Rate(5_000, per=5), "parquet")
 
 
-def test_the_example_enriches_a_file_of_users(started, tmp_path):
+def test_the_list_of_the_readme(started, tmp_path):
+    blocks = re.findall(
+        r"^```python\n(.*?)^```", (HERE.parent / "README.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    program = tmp_path / "ray_list.py"
+    program.write_text(next(block for block in blocks if "ray.data" in block))
     source, output = a_list(tmp_path, 20, "parquet"), tmp_path / "enriched"
     with (
         in_thread(Simulator()) as simulator,
-        started("examples/ray_list.py", source, output, **simulator.environ()),
+        started(program, source, output, **simulator.environ()),
     ):
         pass
     table = pyarrow.parquet.read_table(output).sort_by("n")
