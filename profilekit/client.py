@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncIterable, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, TypeAlias, TypeVar, overload
@@ -24,7 +24,7 @@ from profilekit.engine.retry import Retry
 from profilekit.engine.selection import Trust, select
 from profilekit.engine.stats import Stats, together
 from profilekit.engine.transport import TransportFactory
-from profilekit.engine.watch import Watch
+from profilekit.engine.watch import watch_of
 from profilekit.engine.wire import Decoder
 from profilekit.errors import ConfigError, ProfileKitError, RequestError
 from profilekit.observer import Closed, Event, Observer, Opened
@@ -55,7 +55,7 @@ class ProfileClient:
         quota: Who else draws on the accounts' quotas: a ``RedisQuota`` that other processes share.
             Nobody, unless told otherwise.
         observer: Who is told of each attempt and of what changes, such as a
-            ``profilekit.otel.OpenTelemetry``.
+            ``profilekit.otel.OpenTelemetry``; or several, in a list.
         tls: Whom to trust: an ``ssl.SSLContext``, or the file of a certificate authority. The system's
             authorities unless told otherwise.
         proxy: The URL of an HTTP proxy to go through, with its user and password if it has any. Like
@@ -77,7 +77,7 @@ class ProfileClient:
         single_flight: bool = False,
         cache: Cache | None = None,
         quota: QuotaFactory | None = None,
-        observer: Observer | None = None,
+        observer: Observer | Sequence[Observer] | None = None,
         tls: Trust | None = None,
         proxy: str | None = None,
         session: aiohttp.ClientSession | None = None,
@@ -87,7 +87,7 @@ class ProfileClient:
         check_seconds("ProfileClient: timeout", timeout)
         self._accounts = by_vendor(accounts)
         self._timeout = timeout
-        self._watch = Watch(observer)
+        self._watch = watch_of(observer)
         policy = Policy(retry, breaker, single_flight, cache, quota or _local, self._watch)
         transport_for = select(tls=tls, proxy=proxy, session=session, transport=transport)
         self._lanes = Lanes(self._accounts, lambda account: Lane(account, transport_for(account), policy))
@@ -103,7 +103,7 @@ class ProfileClient:
         single_flight: bool = False,
         cache: Cache | None = None,
         quota: QuotaFactory | None = None,
-        observer: Observer | None = None,
+        observer: Observer | Sequence[Observer] | None = None,
         tls: Trust | None = None,
         proxy: str | None = None,
     ) -> Self:

@@ -443,6 +443,24 @@ def test_leaving_a_stream_gives_everything_back():
     run(main, latency=0.5)
 
 
+def test_the_stats_show_the_quota_and_who_waits_for_it():
+    async def main():
+        account = amplitude.Account(secret_key="k", rate=Rate(2, per=60))
+        async with ProfileClient(account, transport=Stub(latency=0.1)) as client:
+            waiting = [asyncio.create_task(client.send(GET, timeout=500)) for _ in range(5)]
+            outcomes = client.stream([GET] * 3, share=0.5)
+            first = asyncio.create_task(anext(aiter(outcomes)))
+            await asyncio.sleep(1)
+            lane = client.stats().vendors["amplitude"]
+            assert (lane.rate, lane.queue) == (Rate(2, per=60), 8 - lane.sent)
+            assert lane.queue > 4
+            await asyncio.gather(first, *waiting)
+            await outcomes.aclose()
+            assert client.stats().vendors["amplitude"].queue == 0
+
+    virtual(main())
+
+
 # ---- life --------------------------------------------------------------------------------------
 
 

@@ -274,6 +274,39 @@ def test_the_protocol_is_what_is_asked_for():
     assert "new" in repr(given)
 
 
+# ---- several ---------------------------------------------------------------------------------------
+
+
+def test_several_observers_are_told_of_everything_and_their_headers_go_along(caplog):
+    first, second = Notes({"x-one": "1", "x-both": "1"}), Notes({"x-two": "2", "x-both": "2"})
+    marks = []
+    second.ended = lambda attempt: marks.append(attempt.mark)
+    second.began = lambda attempt: setattr(attempt, "mark", "mine") or second.headers
+    stub = Stub()
+
+    async def main():
+        async with client([first, Broken(), second], stub) as one:
+            await one.send(GET)
+
+    virtual(main())
+    sent = dict(stub.requests[0].headers)
+    assert (sent["x-one"], sent["x-two"], sent["x-both"]) == ("1", "2", "1")
+    assert (seen(first), marks) == ([(1, 200, None)], ["mine"])
+    assert (
+        [type(event) for event in second.events]
+        == [type(event) for event in first.events]
+        == [Opened, Closed]
+    )
+    assert [record.getMessage()[:30] for record in caplog.records if record.levelno > logging.DEBUG] == [
+        "the observer raised an error; "
+    ]
+
+
+def test_one_of_several_that_is_no_observer_is_refused():
+    with pytest.raises(errors.ConfigError, match="began, ended and changed"):
+        ProfileClient(account(), observer=(Notes(), print))
+
+
 # ---- changes -------------------------------------------------------------------------------------
 
 

@@ -263,6 +263,8 @@ class Lane:
             fenced=self._fence.stopped,
             in_flight=self._limiter.in_flight,
             transport=type(self._transport).__name__,
+            queue=sum(limiter.waiting for limiter in (self._limiter, *self._parts)),
+            rate=self.account.rate,
             quota=self._quota.state,
             share=self._quota.share,
             retry_budget=self._budget.left,

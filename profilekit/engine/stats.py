@@ -4,6 +4,8 @@ from collections import Counter
 
 import msgspec
 
+from profilekit.rate import Rate
+
 __all__ = ["LaneState", "LaneStats", "Stats", "together"]
 
 
@@ -39,12 +41,16 @@ class LaneState(LaneStats, frozen=True):
     """What one account has done, and how it stands with its vendor.
 
     Attributes:
+        queue: Requests that wait for a permit right now.
+        rate: The whole quota.
         quota: Where permits come from: ``local``, where no other process is asked.
         share: The part of the quota that is used, from 0 to 1; less than 1 after the vendor throttled.
         retry_budget: Retries that may still be made.
         breaker: ``closed``, or ``open`` while the vendor is taken to be down.
     """
 
+    queue: int
+    rate: Rate
     quota: str
     share: float
     retry_budget: float

@@ -2,13 +2,14 @@
 
 import logging
 import traceback
+from collections.abc import Sequence
 
 from profilekit.engine.transport import HttpRequest
 from profilekit.engine.wire import with_headers
 from profilekit.errors import ConfigError
 from profilekit.observer import Attempt, Event, Observer
 
-__all__ = ["Watch"]
+__all__ = ["Watch", "watch_of"]
 
 _LOGGER = logging.getLogger("profilekit")
 
@@ -61,6 +62,10 @@ class Watch:
     def changed(self, event: Event) -> None:
         """Tell of a change."""
         _LOGGER.log(event.level, "%s", event)
+        self.tell(event)
+
+    def tell(self, event: Event) -> None:
+        """Tell the observer of a change that is in the log."""
         try:
             self._observer.changed(event)
         except Exception as error:  # noqa: BLE001 - as above
@@ -73,3 +78,39 @@ class Watch:
             # Without what it was raised in the course of, which may repeat what a vendor said of a user.
             text = "".join(traceback.format_exception(error, chain=False)).rstrip()
             _LOGGER.warning("the observer raised an error; it is told of what follows all the same\n%s", text)
+
+
+class _Several(Watch):
+    """As many observers as one: each is told, whatever becomes of the others, and has a mark of its own."""
+
+    def __init__(self, observers: Sequence[Observer]) -> None:
+        super().__init__(None)
+        self._watches = [Watch(observer) for observer in observers]
+        self.sees_attempts = any(watch.sees_attempts for watch in self._watches)
+
+    def began(self, attempt: Attempt, http: HttpRequest) -> HttpRequest:
+        marks = []
+        for watch in self._watches:
+            attempt.mark = None
+            http = watch.began(attempt, http)
+            marks.append(attempt.mark)
+        attempt.mark = marks
+        return http
+
+    def ended(self, attempt: Attempt) -> None:
+        for watch, mark in zip(self._watches, attempt.mark, strict=True):
+            attempt.mark = mark
+            watch.ended(attempt)
+
+    def tell(self, event: Event) -> None:
+        for watch in self._watches:
+            watch.tell(event)
+
+
+def watch_of(observer: Observer | Sequence[Observer] | None) -> Watch:
+    """Return what tells an observer, several, or nobody.
+
+    Raises:
+        ConfigError: When one of them is none.
+    """
+    return _Several(observer) if isinstance(observer, Sequence) else Watch(observer)
