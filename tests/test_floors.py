@@ -49,7 +49,7 @@ FLOORS = {
         "shared",
     ],
     4: ["engine.fanout", "client"],
-    5: ["bulk", "otel", "outbox", "ray", "simulator", "pytest_plugin"],
+    5: ["bulk", "live", "otel", "outbox", "ray", "simulator", "pytest_plugin"],
     6: ["cli", "__main__"],
 }
 # Imported where they are needed, so that whoever does not need them need not have them.

@@ -13,6 +13,7 @@ from profilekit.cli.lists import enrich
 from profilekit.cli.options import read_rate
 from profilekit.cli.outbox import outbox
 from profilekit.cli.profiles import get, update
+from profilekit.cli.top import top
 from profilekit.errors import ConfigError, ProfileKitError
 from profilekit.rate import Rate
 from profilekit.simulator import Shape, Simulator
@@ -70,7 +71,7 @@ def cli() -> None:
     """
 
 
-for command in (get, update, enrich, outbox):
+for command in (get, update, enrich, outbox, top):
     cli.add_command(command)
 
 

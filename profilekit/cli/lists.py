@@ -11,11 +11,14 @@ import click
 
 from profilekit.bulk import Job, Report, look_ahead, run
 from profilekit.cli.asking import account_of, asked
+from profilekit.cli.frame import Frame
 from profilekit.cli.options import given, read_rate, request_options
 from profilekit.cli.show import Watched, duration, stderr, summary, watched
 from profilekit.client import ProfileClient
 from profilekit.engine.retry import Retry
 from profilekit.errors import ConfigError
+from profilekit.live.board import Board
+from profilekit.live.sources import Seen
 from profilekit.rate import Rate
 from profilekit.request import Account, Request
 from profilekit.vendors import amplitude, userflux
@@ -60,6 +63,7 @@ _SHARED = (
     click.option("--dry-run", is_flag=True, help="Say how many requests it takes, and how long."),
     click.option("--retry-failed", is_flag=True, help="Send again what failed in an earlier run."),
     click.option("--fresh", is_flag=True, help="Begin anew, whatever an earlier run has left."),
+    click.option("--live", is_flag=True, help="Show what `profilekit top` shows, on a terminal."),
 )
 
 
@@ -100,6 +104,7 @@ def enrich(
     dry_run: bool,
     retry_failed: bool,
     fresh: bool,
+    live: bool,
     prefix: str,
     properties: tuple[str, ...],
     **parameters: Any,
@@ -125,7 +130,8 @@ def enrich(
         properties=properties,
         prefix=prefix,
     )
-    return _work(job, account_of(vendor, rate), dry_run=dry_run, retry_failed=retry_failed, fresh=fresh)
+    account = account_of(vendor, rate)
+    return _work(job, account, dry_run=dry_run, retry_failed=retry_failed, fresh=fresh, live=live)
 
 
 @click.command("update")
@@ -149,6 +155,7 @@ def update_list(
     dry_run: bool,
     retry_failed: bool,
     fresh: bool,
+    live: bool,
 ) -> int:
     """Set properties of a list of users.
 
@@ -169,7 +176,8 @@ def update_list(
         columns=columns,
         rest="properties",
     )
-    return _work(job, account_of(vendor, rate), dry_run=dry_run, retry_failed=retry_failed, fresh=fresh)
+    account = account_of(vendor, rate)
+    return _work(job, account, dry_run=dry_run, retry_failed=retry_failed, fresh=fresh, live=live)
 
 
 def _parameters(vendor: str, parameters: dict[str, Any]) -> dict[str, Any]:
@@ -180,13 +188,13 @@ def _parameters(vendor: str, parameters: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _work(job: Job, account: Account, *, dry_run: bool, retry_failed: bool, fresh: bool) -> int:
+def _work(job: Job, account: Account, *, dry_run: bool, retry_failed: bool, fresh: bool, live: bool) -> int:
     """Run a job, or look ahead, and return the exit status."""
     # A key that may not is an error of the command, and not of every row.
     account.headers(job.request.endpoint)
     if dry_run:
         return asyncio.run(_dry_run(job, account.rate, retry_failed=retry_failed, fresh=fresh))
-    return asyncio.run(_run(job, account, retry_failed=retry_failed, fresh=fresh))
+    return asyncio.run(_run(job, account, retry_failed=retry_failed, fresh=fresh, live=live))
 
 
 async def _dry_run(job: Job, rate: Rate, *, retry_failed: bool, fresh: bool) -> int:
@@ -201,13 +209,15 @@ async def _dry_run(job: Job, rate: Rate, *, retry_failed: bool, fresh: bool) -> 
     return 0
 
 
-async def _run(job: Job, account: Account, *, retry_failed: bool, fresh: bool) -> int:
+async def _run(job: Job, account: Account, *, retry_failed: bool, fresh: bool, live: bool) -> int:
+    board = Board() if live else None
+    view = None if board is None else lambda: Frame([Seen(job.title, board.snapshot(), None)])
     # Setting the same values twice is the same as once.
-    async with ProfileClient(account, retry=Retry(repeat_writes=True)) as client:
+    async with ProfileClient(account, retry=Retry(repeat_writes=True), observer=board) as client:
         watch = Watched(account.vendor.name, account.vendor.name, account.rate, client)
         try:
             with _interruptible() as stop:
-                async with watched(watch):
+                async with watched(watch, view=view):
                     report = await run(
                         job,
                         client,

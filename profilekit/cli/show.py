@@ -6,7 +6,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
@@ -75,10 +76,11 @@ def duration(seconds: float) -> str:
 
 
 @asynccontextmanager
-async def watched(*jobs: Watched) -> AsyncIterator[None]:
-    """Show progress: bars on a terminal, plain lines elsewhere."""
+async def watched(*jobs: Watched, view: Callable[[], RenderableType] | None = None) -> AsyncIterator[None]:
+    """Show progress: bars on a terminal, or a view of the caller's own; plain lines elsewhere."""
     console = stderr()
-    with _bars(console, jobs) if console.is_terminal else _lines(jobs) as show:
+    bars = _bars(console, jobs) if view is None else _views(console, view)
+    with bars if console.is_terminal else _lines(jobs) as show:
         showing = asyncio.create_task(_show(show))
         try:
             yield
@@ -111,6 +113,12 @@ def _bars(console: Console, jobs: tuple[Watched, ...]) -> Iterator[Callable[[], 
                 bars.update(task, completed=job.progress.done, total=total, note=job.note())
 
         yield show
+
+
+@contextmanager
+def _views(console: Console, view: Callable[[], RenderableType]) -> Iterator[Callable[[], None]]:
+    with Live(view(), console=console, auto_refresh=False) as live:
+        yield lambda: live.update(view(), refresh=True)
 
 
 @contextmanager
