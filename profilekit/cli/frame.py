@@ -16,6 +16,7 @@ __all__ = ["Frame", "plain"]
 
 _BAR = 20
 _SPARK = 60
+_PATH = 30
 _INDENT = "  "
 
 # How many kinds of errors there is room for.
@@ -88,12 +89,18 @@ class Frame:
 
 
 def _source(seen: Seen, now: float) -> Text:
-    line = Text(plain(seen.path), "bold")
+    line = Text(_short(seen.path), "bold")
+    if seen.problem is not None:
+        line.append(f"  {plain(seen.problem)}", "red")
     if seen.snapshot is not None:
         line.append(f"  {_process(seen.snapshot, now)}", "not bold")
-    if seen.problem is not None:
-        line.append(f"  {plain(seen.problem)}", "bold red")
     return line
+
+
+def _short(path: str) -> str:
+    """Return the end of a path, so that there is room for what is said of it."""
+    text = plain(path)
+    return text if len(text) <= _PATH else f"…{text[1 - _PATH :]}"
 
 
 def _process(snapshot: Snapshot, now: float) -> str:
@@ -156,11 +163,11 @@ def _each(vendor: str, named: Mapping[str, Snapshot]) -> Iterator[Text]:
     for path, snapshot in named.items():
         for total in totals([snapshot]):
             if total.vendor == vendor:
-                yield Text(
-                    f"{_INDENT}{plain(path)}  {_rate(speed_of(total.minute))}/s  queue {total.now('queue'):,}"
-                    f"  in flight {total.now('in_flight'):,}  p99 {_took(total.p99)}",
-                    "dim",
+                figures = (
+                    f"{_rate(speed_of(total.minute))}/s  queue {total.now('queue'):,}"
+                    f"  in flight {total.now('in_flight'):,}  p99 {_took(total.p99)}"
                 )
+                yield Text(f"{_INDENT}{_short(path)}  {figures}", "dim")
 
 
 # ---- outboxes and jobs -----------------------------------------------------------------------------

@@ -18,7 +18,7 @@ _GROWTH = 1.05
 _PER_E = 1 / math.log(_GROWTH)
 
 # What takes no time has no logarithm.
-_LEAST = 1e-6
+_LEAST = 1e-9
 
 
 class Latencies:

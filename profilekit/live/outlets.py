@@ -158,8 +158,13 @@ def _check_file(path: Path) -> None:
         FileNotFoundError: When there is none.
     """
     last = _last_in(path)
-    if last is not None and last.pid != os.getpid() and is_at_work(last, time.time()):
+    if last is not None and _is_of_another(last) and is_at_work(last, time.time()):
         raise ConfigError(f"Live: process {last.pid} writes to {path}: each takes a file of its own")
+
+
+def _is_of_another(last: Snapshot) -> bool:
+    """Say whether another process of this machine has written it: only of that is known if it runs."""
+    return last.host == socket.gethostname() and last.pid != os.getpid()
 
 
 def _last_in(path: Path) -> Snapshot | None:

@@ -16,13 +16,17 @@ _PATIENCE = 1.0
 
 
 class Writer:
-    """Hands lines to an outlet, one after the other. What goes wrong is logged once."""
+    """Hands lines to an outlet, one after the other.
+
+    Attributes:
+        has_failed: Whether anything has gone wrong with the outlet; that is logged once.
+    """
 
     def __init__(self, outlet: Outlet, after: "Writer | None") -> None:
         """Start the thread, once an earlier one is through with the outlet; ``end`` stops it."""
         self._outlet = outlet
         self._lines: SimpleQueue[bytes | None] = SimpleQueue()
-        self._has_failed = False
+        self.has_failed = False
         # Of the kind that is stopped when the interpreter ends: a disk that hangs must not hold that up.
         self._thread = Thread(target=self._work, args=(after,), name="profilekit live", daemon=True)
         self._thread.start()
@@ -41,6 +45,7 @@ class Writer:
     def _work(self, after: "Writer | None") -> None:
         if after is not None:
             after.join()
+            self.has_failed = after.has_failed
         for line in iter(self._lines.get, None):
             try:
                 self._outlet.write(line)
@@ -54,8 +59,8 @@ class Writer:
         self._thread.join()
 
     def _failed(self, error: OSError) -> None:
-        if not self._has_failed:
-            self._has_failed = True
+        if not self.has_failed:
+            self.has_failed = True
             _LOGGER.warning("cannot write live stats to %s: %s", self._outlet.name, error.strerror or error)
 
     def _finish(self) -> None:
