@@ -1,11 +1,13 @@
 import types
 
 import profilekit
-from profilekit import amplitude, errors, observer, otel, outbox, userflux
+from profilekit import amplitude, bulk, errors, live, observer, otel, outbox, ray, shared, userflux
+
+MODULES = (profilekit, errors, amplitude, bulk, live, observer, otel, outbox, ray, shared, userflux)
 
 
 def test_all_is_what_is_public():
-    for module in (profilekit, errors, amplitude, observer, otel, outbox, userflux):
+    for module in MODULES:
         names = set(module.__all__)
         assert len(module.__all__) == len(names)
         defined = {
@@ -37,7 +39,7 @@ def test_the_public_names_of_the_design():
 
 
 def test_what_is_public_is_documented():
-    for module in (profilekit, errors, amplitude, observer, otel, outbox, userflux):
+    for module in MODULES:
         assert module.__doc__
         for name in module.__all__:
             value = getattr(module, name)
