@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import msgspec
@@ -25,7 +26,7 @@ from profilekit.live.latencies import KEPT, Latencies, quantile
 from profilekit.live.minute import Minute
 from profilekit.live.outlets import File, Socket, outlet_for
 from profilekit.live.snapshot import FORMAT, MOST_BYTES, decode, encode
-from profilekit.live.sources import Source, news_of
+from profilekit.live.sources import Seen, Source, news_of
 from profilekit.live.together import current, minute_of, speed_of, totals
 from profilekit.outbox import Outbox
 
@@ -341,6 +342,18 @@ def test_a_socket_of_somebody_else_is_called_that(tmp_path):
         source.close()
 
 
+def test_a_socket_that_stays_silent_is_said_to_hang(tmp_path):
+    now = NOW
+    with serving(tmp_path / "a.sock"):
+        source = Source(str(tmp_path / "a.sock"), now=lambda: now)
+        source.read()
+        now += 12
+        assert source.read() == Seen(
+            str(tmp_path / "a.sock"), None, "no news for 12 s: the process has ended or hangs"
+        )
+        source.close()
+
+
 def test_a_socket_that_never_ends_its_line_is_left(tmp_path):
     with serving(tmp_path / "a.sock") as server:
         source = Source(str(tmp_path / "a.sock"))
@@ -472,6 +485,19 @@ def test_a_socket_that_somebody_serves_is_refused_and_one_of_the_dead_replaced(t
     outlet.close()
 
 
+def test_a_socket_at_which_too_many_knock_is_served_all_the_same(tmp_path):
+    path = tmp_path / "a.sock"
+    with ExitStack() as knocking:
+        knocking.enter_context(serving(path)).listen(0)
+        with pytest.raises(BlockingIOError):
+            while True:
+                caller = knocking.enter_context(socket.socket(socket.AF_UNIX))
+                caller.setblocking(False)
+                caller.connect(str(path))
+        with pytest.raises(errors.ConfigError, match="another process serves it"):
+            Live(path)
+
+
 def test_a_socket_that_somebody_else_has_made_meanwhile_is_left_alone(tmp_path):
     path = tmp_path / "a.sock"
     outlet = outlet_for(path)
@@ -515,10 +541,11 @@ async def test_a_client_that_stays_open_is_shown_anew_every_second(tmp_path):
         await until(lambda: path.exists() and decode(path.read_bytes()).accounts[0].minute == [1])
 
 
-async def test_a_disk_that_is_full_or_gone_hurts_no_request_and_is_said_once(tmp_path, caplog):
+@pytest.mark.parametrize("name", ["a.stats", "a.sock"])
+async def test_a_folder_that_is_gone_hurts_no_request_and_is_said_once(name, tmp_path, caplog):
     folder = tmp_path / "folder"
     folder.mkdir()
-    live = Live(folder / "a.stats")
+    live = Live(folder / name)
     folder.rmdir()
     for _ in range(3):
         async with ProfileClient(reading(), transport=Stub(), observer=live) as client:
@@ -526,7 +553,7 @@ async def test_a_disk_that_is_full_or_gone_hurts_no_request_and_is_said_once(tmp
         assert all(outcome.value for outcome in outcomes)
         await until(lambda: not live_threads())
     said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert said == [f"cannot write live stats to {folder}/a.stats: No such file or directory"]
+    assert said == [f"cannot write live stats to {folder}/{name}: No such file or directory"]
 
 
 FULL = """

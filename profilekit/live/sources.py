@@ -4,6 +4,7 @@ import os
 import socket
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -15,6 +16,7 @@ __all__ = ["Seen", "Source", "is_at_work", "news_of", "read_file"]
 
 # Stats come every second; after so many without any, something is wrong.
 _OLD = 5.0
+_NO_NEWS = "no news for {:.0f} s: the process has ended or hangs"
 
 _CHUNK = 2**16
 
@@ -40,7 +42,12 @@ def news_of(snapshot: Snapshot, now: float) -> str | None:
     if not _is_running(snapshot):
         return f"process {snapshot.pid} has ended, and did not say so"
     age = now - snapshot.written
-    return f"no news for {age:.0f} s: the process has ended or hangs" if age > _OLD else None
+    return _NO_NEWS.format(age) if age > _OLD else None
+
+
+def _silence(seconds: float) -> str:
+    """Say what is wrong with somebody who serves a socket and has said nothing yet."""
+    return _NO_NEWS.format(seconds) if seconds > _OLD else "nothing yet: waiting"
 
 
 def is_at_work(snapshot: Snapshot, now: float) -> bool:
@@ -87,9 +94,10 @@ class Source:
         is_silent: Whether somebody serves it, and has not said anything yet.
     """
 
-    def __init__(self, path: str) -> None:
-        """Take a path, with or without ``unix:``."""
+    def __init__(self, path: str, now: Callable[[], float] = time.time) -> None:
+        """Take a path, with or without ``unix:``, and a clock of Unix time."""
         self.path = path
+        self._now, self._called = now, 0.0
         self._where = Path(path.removeprefix("unix:"))
         self._socket: socket.socket | None = None
         self._begun = b""
@@ -110,8 +118,8 @@ class Source:
             self.close()
             return self._without(_why(error))
         if self._last is None:
-            return Seen(self.path, None, "nothing yet: waiting")
-        return Seen(self.path, self._last, news_of(self._last, time.time()))
+            return Seen(self.path, None, _silence(self._now() - self._called))
+        return Seen(self.path, self._last, news_of(self._last, self._now()))
 
     def _without(self, why: str) -> Seen:
         if self._last is not None and self._last.has_ended:
@@ -128,6 +136,7 @@ class Source:
             self._socket = socket.socket(socket.AF_UNIX)
             self._socket.setblocking(False)
             self._socket.connect(str(self._where))
+            self._called = self._now()
         self._begun += _at_hand(self._socket)
         *lines, self._begun = self._begun.split(b"\n")
         if len(self._begun) > MOST_BYTES:
