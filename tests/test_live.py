@@ -541,6 +541,48 @@ async def test_a_client_that_stays_open_is_shown_anew_every_second(tmp_path):
         await until(lambda: path.exists() and decode(path.read_bytes()).accounts[0].minute == [1])
 
 
+def test_an_event_loop_that_ended_without_a_close_does_not_silence_the_next(tmp_path):
+    live = Live(tmp_path / "a.stats")
+
+    async def forgetful():
+        client = await ProfileClient(reading(), transport=Stub(), observer=live).__aenter__()
+        await client.send(GET)
+
+    async def careful():
+        async with ProfileClient(reading(), transport=Stub(), observer=live) as client:
+            await client.send_all([GET] * 3)
+            path = tmp_path / "a.stats"
+            await until(lambda: path.exists() and sent_of(decode(path.read_bytes())) == 4)
+
+    asyncio.run(forgetful())
+    asyncio.run(careful())
+    live._writer.end(b"")
+
+
+LEAVING = """
+import asyncio, sys
+from profilekit import ProfileClient, amplitude
+from profilekit.live import Live
+
+async def main(path):
+    await ProfileClient(amplitude.Account(secret_key="k"), observer=Live(path)).__aenter__()
+    while not path.exists():
+        await asyncio.sleep(0.01)
+
+from pathlib import Path
+asyncio.run(main(Path(sys.argv[1])))
+"""
+
+
+def test_a_process_that_ends_without_a_close_ends_all_the_same_and_takes_its_socket_away(tmp_path):
+    path = tmp_path / "a.sock"
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", LEAVING, path], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("name", ["a.stats", "a.sock"])
 async def test_a_folder_that_is_gone_hurts_no_request_and_is_said_once(name, tmp_path, caplog):
     folder = tmp_path / "folder"
