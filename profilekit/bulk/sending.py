@@ -16,6 +16,7 @@ from profilekit.errors import (
     AuthError,
     ConfigError,
     ProfileKitError,
+    QuotaUnavailableError,
     StatusError,
     TransportError,
     VendorUnavailableError,
@@ -27,6 +28,9 @@ __all__ = ["Item", "Progress", "Sending", "picked", "record"]
 
 # Writes that wait for one to the same user; more of them, and no more rows are read.
 _MOST_WAITING = 1000
+
+# How soon to look again whether there is a quota, where nobody says.
+_AGAIN = 1.0
 
 # How often what is written is made safe from a loss of power, in seconds.
 _SYNC_EVERY = 1.0
@@ -115,7 +119,7 @@ class Sending:
         return self._stop.is_set() or self._refused is not None
 
     async def _wait_out(self) -> None:
-        """Wait while the vendor is down, which is no reason to fail."""
+        """Wait while the vendor is down, or nobody knows its quota, which is no reason to fail."""
         if self._held is not None:
             held, self._held = self._held, None
             with suppress(TimeoutError):
@@ -169,6 +173,9 @@ class Sending:
         item = self._under_way.pop(id(outcome.request))
         if not isinstance(outcome, Failed):
             self._done(item, self._encode(outcome.value), None)
+        elif isinstance(outcome.error, QuotaUnavailableError):
+            self._held = _AGAIN
+            self._next.append(item)
         elif self._is_down and isinstance(outcome.error, VendorUnavailableError | TransportError):
             # That is no fault of the row's.
             self._held = outcome.error.retry_after or 0.0

@@ -14,6 +14,7 @@ from profilekit.errors import (
     AuthError,
     ConfigError,
     ProfileKitError,
+    QuotaUnavailableError,
     RequestError,
     StatusError,
     ThrottledError,
@@ -70,7 +71,7 @@ def fate(error: ProfileKitError) -> Literal["again", "fenced", "held", "dead"]:
     """Say what an error means for a write: whose fault it is, and whether that may pass."""
     if isinstance(error, AuthError | AccessDeniedError | ConfigError):
         return "held"
-    if isinstance(error, VendorUnavailableError) and not error.attempts:
+    if isinstance(error, VendorUnavailableError | QuotaUnavailableError) and not error.attempts:
         return "fenced"
     if isinstance(error, ThrottledError | TransportError | VendorUnavailableError):
         return "again"

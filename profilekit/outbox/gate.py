@@ -13,7 +13,7 @@ class Gate:
     """Closes when no write would get through, and opens when one does.
 
     It is held when the account is at fault, so that somebody has to do something, and fenced when the
-    client's breaker is open, which ends by itself.
+    client's breaker is open or nobody knows what is left of the quota, which end by themselves.
 
     Attributes:
         why: Why it is closed, or None.
