@@ -136,6 +136,10 @@ class LocalQuota:
             self._share.window_passed()
             self._pace()
 
+    def also_left(self, now: float) -> None:
+        """Count a request that leaves now with a permit of somebody else."""
+        self._left.add(now)
+
     def unused(self, permit: int) -> None:  # noqa: ARG002 - as above
         """Take a permit back; it is there for the next at once."""
         self._unsent -= 1

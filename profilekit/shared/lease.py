@@ -57,6 +57,11 @@ class Lease:
         """When the last of them may be used; long ago, when there are none."""
         return self._slots[-1].opens if self._slots else float("-inf")
 
+    @property
+    def lapses_at(self) -> float:
+        """When the last of them may not be used any more; never, when there are none."""
+        return self._slots[-1].closes if self._slots else float("inf")
+
     def take(self) -> int:
         """Take the first permit, and return its slot."""
         first = self._slots[0]

@@ -21,8 +21,8 @@ _MICRO = 1_000_000
 PATIENCE = 0.5
 """How many seconds the ledger has to answer."""
 
-# In less than this, there is no time to ask.
-_SHORTEST_WINDOW = 0.1
+# In less than the first of these, there is no time to ask; the script counts no further than the other.
+_SHORTEST_WINDOW, _LONGEST_WINDOW = 0.1, 1e8
 
 
 class Place(Protocol):
@@ -105,10 +105,11 @@ class Ledger:
             rate: The quota.
 
         Raises:
-            ConfigError: When its window is too short to be shared.
+            ConfigError: When its window is too short or too long to be shared.
         """
-        if rate.per < _SHORTEST_WINDOW:
-            raise ConfigError(f"RedisQuota: a window of {rate.per:g} s is too short to be shared")
+        if not _SHORTEST_WINDOW <= rate.per <= _LONGEST_WINDOW:
+            wrong = "short" if rate.per < _SHORTEST_WINDOW else "long"
+            raise ConfigError(f"RedisQuota: a window of {rate.per:g} s is too {wrong} to be shared")
         per = int(rate.per * _MICRO)
         # As in the script.
         self.slot = per // 500 / _MICRO
@@ -140,12 +141,12 @@ class Ledger:
         ]
         try:
             async with asyncio.timeout(PATIENCE):
-                told = await self._ask(keys=self._keys, args=arguments)
+                return _answer(await self._ask(keys=self._keys, args=arguments))
         except Exception as error:  # noqa: BLE001 - whatever it is, there is no answer
             # Where one connection is broken, the others are.
-            await self._redis.connection_pool.disconnect(inuse_connections=False)
+            with suppress(Exception):
+                await self._redis.connection_pool.disconnect(inuse_connections=False)
             raise LedgerError(_why(error)) from None
-        return _answer(told)
 
     async def pauses(self) -> AsyncIterator[float]:
         """Yield until when the vendor wants no requests, on the ledger's clock, whenever somebody says so.
@@ -191,11 +192,13 @@ def check_usable(place: Place) -> None:
         ConfigError: When redis-py is not installed, or cannot read the URL; says nothing of what is in it.
     """
     try:
-        from redis.asyncio.connection import parse_url  # noqa: PLC0415 - an extra
+        from redis.asyncio import ConnectionPool  # noqa: PLC0415 - an extra
     except ImportError:
         raise ConfigError("a quota in Redis needs redis-py: pip install 'profilekit[redis]'") from None
     with suppress(Exception):
-        parse_url(place.url)
+        # That does not connect.
+        pool: Any = ConnectionPool.from_url(place.url)
+        pool.make_connection()
         return
     raise ConfigError("RedisQuota: the url must be such as redis://host:6379/0, rediss://..., unix://...")
 
@@ -220,6 +223,7 @@ def _why(error: Exception) -> str:
         (exceptions.AuthenticationError, "", "it refuses the user or the password"),
         (exceptions.NoPermissionError, "", "the user may not run the script, or not on these keys"),
         (exceptions.ReadOnlyError, "", "it is a replica that cannot be written to"),
+        (exceptions.ResponseError, "READONLY", "it is a replica that cannot be written to"),
         (exceptions.BusyLoadingError, "", "it is loading its data"),
         (exceptions.ResponseError, "OOM", "its memory is full"),
         (exceptions.ResponseError, "WINDOW", "another process gave this name a window of another length"),

@@ -12,7 +12,7 @@ from profilekit.shared.ledger import Answer, Question
 __all__ = ["OWN", "Member"]
 
 OWN = -1
-"""The slot of a permit that no ledger gave."""
+"""The slot of a permit that no ledger gave, as any number below it."""
 
 # After its slot, a permit may be used for this part of a window. The ledger leaves 2.2% in all between
 # slots that count and slots that do not; the rest is for what travels longer than others.
@@ -80,6 +80,11 @@ class Member:
         """When the last permit in hand may be used; long ago, when there are none."""
         return self._lease.last_opens
 
+    @property
+    def lapses_at(self) -> float:
+        """When the last permit in hand may not be used any more; never, when there are none."""
+        return self._lease.lapses_at
+
     def runs_out(self, now: float) -> bool:
         """Say whether it is time to ask for more."""
         return self._lease.last_opens - now < _EARLY + 1.5 * self.round_trip
@@ -124,9 +129,9 @@ class Member:
         self._back.update(self._lease.drop())
 
     @property
-    def has_back(self) -> bool:
-        """Whether there are permits to give back."""
-        return bool(self._back)
+    def has_news(self) -> bool:
+        """Whether there is something that the ledger should hear: permits that come back, what left alone."""
+        return bool(self._back or self._unlogged.count)
 
     def _give_back(self, lapsed: Counter[int]) -> None:
         if lapsed:

@@ -68,11 +68,14 @@ class SharedQuota:
         self._now = asyncio.get_running_loop().time
         self._own: LocalQuota | None = None
         self._own_part = 0.0
+        self._own_number = OWN
+        self._most_alone = part_at_start or 1.0
         self._why_lost = ""
         self._is_cold = False
         self._wanted = 0
         self._window_began = float("-inf")
         self._due = asyncio.Event()
+        self._tidies_at = float("-inf")
         self._wake: Callable[[], None] = _nobody
         self._tell: Tell = _nowhere
         self._tasks: list[asyncio.Task[None]] = []
@@ -111,7 +114,7 @@ class SharedQuota:
         """Give back what is in hand, and leave."""
         for task in self._tasks:
             await _end(task)
-        if not self._why_lost:
+        if self._tasks:
             with suppress(LedgerError):
                 await self._ledger.ask(self._member.goodbye())
         await self._ledger.close()
@@ -149,25 +152,33 @@ class SharedQuota:
         if self._own is None:
             return self._member.take()
         self._own.take()
-        return OWN
+        return self._own_number
 
     def is_over(self, permit: int, now: float) -> bool:
         """Say whether the slot of a permit is over, and what little comes after it."""
-        return permit != OWN and self._member.is_over(permit, now)
+        if permit > OWN:
+            return self._member.is_over(permit, now)
+        return self._own is None or permit != self._own_number
 
     def left(self, permit: int, now: float) -> None:
         """Count a request that leaves now."""
         if now - self._window_began >= self._rate.per:
             self._window_began = now
         self._member.went(permit, now)
-        if permit == OWN and self._own is not None:
+        if self._own is None:
+            if self._member.has_news:
+                self._tidy_up(now)
+        elif permit == self._own_number:
             self._own.left(0, now)
+        else:
+            self._own.also_left(now)
 
     def unused(self, permit: int) -> None:
         """Take a permit back whose request never left."""
-        if permit != OWN:
+        if permit > OWN:
             self._member.unused(permit)
-        elif self._own is not None:
+            self._tidy_up(self._now())
+        elif self._own is not None and permit == self._own_number:
             self._own.unused(0)
 
     def earliest(self, now: float, ahead: int) -> float:
@@ -189,7 +200,15 @@ class SharedQuota:
         self._due.set()
 
     def stuck(self, since: float, now: float) -> None:
-        """Nothing changes: a permit is for a certain time, and the ledger leaves room for what is late."""
+        """Count what left alone as leaving now; the ledger leaves room for what is late."""
+        if self._own is not None:
+            self._own.stuck(since, now)
+
+    def _tidy_up(self, now: float) -> None:
+        """See that the ledger hears soon of what is news to it."""
+        if now >= self._tidies_at:
+            self._tidies_at = now + _TIDY
+            asyncio.get_running_loop().call_later(_TIDY, self._due.set)
 
     def _want(self, permits: int) -> None:
         self._wanted = max(self._wanted, permits)
@@ -213,7 +232,9 @@ class SharedQuota:
             await asyncio.sleep(min(pause, rest))
             return
         with suppress(TimeoutError):
-            async with asyncio.timeout(_TIDY if self._member.has_back else _SHOW):
+            # What nobody wants any more comes back once it has lapsed.
+            lapses_in = max(0.0, self._member.lapses_at - self._now())
+            async with asyncio.timeout(min(_SHOW, lapses_in + _TIDY)):
                 await self._due.wait()
 
     async def _why_lost_now(self) -> str:
@@ -221,7 +242,7 @@ class SharedQuota:
         asked = self._now()
         why = await self._why_unanswered()
         # A process that was stopped, or whose connection broke, is not yet without Redis.
-        says_little = not PATIENCE <= self._now() - asked < 2 * PATIENCE
+        says_little = not PATIENCE <= self._now() - asked < 1.2 * PATIENCE
         if why and says_little and not self._why_lost:
             why = await self._why_unanswered()
         return why
@@ -236,6 +257,9 @@ class SharedQuota:
         except LedgerError as error:
             self._member.unheard()
             return str(error)
+        except asyncio.CancelledError:
+            self._member.unheard()
+            raise
         self._member.learn(answer, asked, self._now())
         slow = f"its answers take too long for a window of {self._rate.per:g} s"
         return slow if self._member.is_too_slow else ""
@@ -290,11 +314,12 @@ class SharedQuota:
 
     def _work_alone(self, share: float) -> None:
         """Use a share of the quota, from what has left already."""
-        part = share * self._member.part
+        part = min(share, self._most_alone) * self._member.part
         if part == self._own_part and self._own is not None:
             return
         self._member.drop()
         self._own_part = part
+        self._own_number -= 1
         self._own = LocalQuota(_part_of(self._rate, part), self._member.left) if part else None
 
     def _unavailable(self) -> str:

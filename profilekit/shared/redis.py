@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from profilekit.checks import check_count
+from profilekit.checks import check_count, check_text
 from profilekit.engine.quota import Quota
 from profilekit.errors import ConfigError
 from profilekit.request import Account
@@ -53,6 +53,7 @@ class RedisQuota(_Place, frozen=True, kw_only=True):
             raise
         if not isinstance(self.name, str) or not self.name.strip() or set(self.name) & set("{}\r\n"):
             raise ConfigError("RedisQuota: name must be text without braces, such as name='amplitude-prod'")
+        check_text(self.name, "RedisQuota", "name")
         if self.on_loss not in ("share", "fail"):
             raise ConfigError(f"RedisQuota: on_loss must be 'share' or 'fail', got {self.on_loss!r}")
         if self.processes is not None:

@@ -20,6 +20,7 @@ def test_it_says_when_the_permit_at_a_place_may_be_used():
     held = lease((5, 2), (9, 1))
     assert [held.opens(place) for place in range(4)] == [5.0, 5.0, 9.0, None]
     assert held.last_opens == 9.0
+    assert held.lapses_at == 10.5
     held.take()
     assert [held.opens(place) for place in range(3)] == [5.0, 9.0, None]
 
@@ -28,6 +29,7 @@ def test_an_empty_one_has_nothing_that_opens_and_nothing_to_drop():
     held = lease()
     assert held.opens() is None
     assert held.last_opens == float("-inf")
+    assert held.lapses_at == float("inf")
     assert not held.lapsed(1e9)
     assert not held.drop()
 

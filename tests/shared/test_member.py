@@ -63,7 +63,7 @@ def test_permits_that_lapsed_are_given_back_once():
     exchange(one, 10.05, {slot: 3, slot + 1: 1}, wanted=4)
     one.opens(10.1)
     assert one.take() == slot
-    assert not one.has_back
+    assert not one.has_news
     question = exchange(one, 20.0)
     assert question.changes == {slot: -2, slot + 1: -1}
     assert exchange(one, 20.1).changes == {}
@@ -74,7 +74,7 @@ def test_a_permit_whose_request_never_left_is_given_back():
     slot = slot_at(10.1)
     exchange(one, 10.05, {slot: 1}, wanted=1)
     one.unused(one.take())
-    assert one.has_back
+    assert one.has_news
     assert exchange(one, 10.2).changes == {slot: -1}
 
 
