@@ -1,15 +1,15 @@
 """A quota that other processes draw on: permits from a ledger, or a share of it while that is silent."""
 
 import asyncio
-import math
 import random
 from collections.abc import Callable
 from contextlib import suppress
 
-from profilekit.engine.local import LONGEST_PAUSE, SHORTEST_PAUSE_SHARE, LocalQuota
+from profilekit.engine.local import LONGEST_PAUSE, SHORTEST_PAUSE_SHARE
 from profilekit.errors import QuotaUnavailableError
 from profilekit.observer import Event, QuotaBack, QuotaLost, Tell
 from profilekit.rate import Rate
+from profilekit.shared.alone import Alone
 from profilekit.shared.ledger import PATIENCE, Ledger, LedgerError
 from profilekit.shared.member import OWN, Member
 
@@ -66,9 +66,8 @@ class SharedQuota:
         self._member = Member(rate, ledger.slot, part_at_start)
         self._starts_alone = bool(part_at_start)
         self._now = asyncio.get_running_loop().time
-        self._own: LocalQuota | None = None
-        self._own_part = 0.0
-        self._own_number = OWN
+        self._alone: Alone | None = None
+        self._times_alone = 0
         self._most_alone = part_at_start or 1.0
         self._why_lost = ""
         self._is_cold = False
@@ -83,7 +82,7 @@ class SharedQuota:
     @property
     def share(self) -> float:
         """The part of the vendor's quota that is used, from 0 to 1: by all, or by this process alone."""
-        return self._own_part if self._is_alone else self._member.part
+        return self._member.part if self._alone is None else self._alone.part
 
     def attach(self, wake: Callable[[], None]) -> None:
         """Take what to call whenever there may be a permit."""
@@ -131,15 +130,16 @@ class SharedQuota:
         Raises:
             QuotaUnavailableError: While the ledger does not answer, where there is no share to use.
         """
-        if self._why_lost and (self._fails or self._own is None):
+        if self._why_lost and not self._has_share:
             raise QuotaUnavailableError(self._unavailable())
         member = self._member
         if now < member.paused_until:
             return member.paused_until - now
-        if self._is_alone:
+        if self._alone is not None:
             # All stop to work alone at the same time.
             stops = self._is_cold and now >= member.cold_until
-            return _LOOK if stops or self._own is None else self._own.wait(now, wanted)
+            wait = None if stops else self._alone.wait(now, wanted)
+            return _LOOK if wait is None else wait
         opens = member.opens(now)
         if opens is None or member.runs_out(now):
             self._want(wanted)
@@ -149,43 +149,37 @@ class SharedQuota:
 
     def take(self) -> int:
         """Hand out the permit that ``wait`` saw."""
-        if self._own is None:
-            return self._member.take()
-        self._own.take()
-        return self._own_number
+        return self._member.take() if self._alone is None else self._alone.take()
 
     def is_over(self, permit: int, now: float) -> bool:
         """Say whether the slot of a permit is over, and what little comes after it."""
         if permit > OWN:
             return self._member.is_over(permit, now)
-        return self._own is None or permit != self._own_number
+        return self._alone is None or not self._alone.is_ours(permit)
 
     def left(self, permit: int, now: float) -> None:
         """Count a request that leaves now."""
         if now - self._window_began >= self._rate.per:
             self._window_began = now
         self._member.went(permit, now)
-        if self._own is None:
-            if self._member.has_news:
-                self._tidy_up(now)
-        elif permit == self._own_number:
-            self._own.left(0, now)
-        else:
-            self._own.also_left(now)
+        if self._alone is not None:
+            self._alone.left(permit, now)
+        elif self._member.has_news:
+            self._tidy_up(now)
 
     def unused(self, permit: int) -> None:
         """Take a permit back whose request never left."""
         if permit > OWN:
             self._member.unused(permit)
             self._tidy_up(self._now())
-        elif self._own is not None and permit == self._own_number:
-            self._own.unused(0)
+        elif self._alone is not None:
+            self._alone.unused(permit)
 
     def earliest(self, now: float, ahead: int) -> float:
         """Return a time before which whoever comes after so many others surely gets no permit."""
         member = self._member
-        if self._own is not None:
-            return max(member.paused_until, self._own.earliest(now, ahead))
+        if self._alone is not None and self._alone.part:
+            return max(member.paused_until, self._alone.earliest(now, ahead))
         opens = member.opens(now, ahead)
         return max(now, member.paused_until, member.cold_until, member.last_opens if opens is None else opens)
 
@@ -195,14 +189,14 @@ class SharedQuota:
             rest = self._window_began + self._rate.per - now
             seconds = max(rest, SHORTEST_PAUSE_SHARE * self._rate.per)
         self._member.hold(now + min(seconds, LONGEST_PAUSE), refused=True)
-        if self._own is not None:
-            self._own.pause(seconds, now)
+        if self._alone is not None:
+            self._alone.pause(seconds, now)
         self._due.set()
 
     def stuck(self, since: float, now: float) -> None:
         """Count what left alone as leaving now; the ledger leaves room for what is late."""
-        if self._own is not None:
-            self._own.stuck(since, now)
+        if self._alone is not None:
+            self._alone.stuck(since, now)
 
     def _tidy_up(self, now: float) -> None:
         """See that the ledger hears soon of what is news to it."""
@@ -225,7 +219,7 @@ class SharedQuota:
             await asyncio.sleep(_APART)
 
     async def _until_due(self) -> None:
-        if self._is_alone:
+        if self._alone is not None:
             # Nobody's wish brings it back any sooner.
             pause = _TRY * random.uniform(0.75, 1.25)
             rest = self._member.cold_until - self._now() if self._is_cold else pause
@@ -284,8 +278,9 @@ class SharedQuota:
     # ---- alone ---------------------------------------------------------------------------------
 
     @property
-    def _is_alone(self) -> bool:
-        return bool(self._why_lost) or self._is_cold
+    def _has_share(self) -> bool:
+        """Whether there is a share to work with alone."""
+        return self._alone is not None and self._alone.part > 0
 
     def _lose(self, why: str) -> None:
         """Work alone from now on."""
@@ -293,9 +288,8 @@ class SharedQuota:
         if not self._why_lost:
             if member.is_forgotten(now) and not self._starts_alone:
                 member.share = 0.0
-            self._work_alone(member.share)
-            share = 0.0 if self._fails or self._own is None else self._own_part
-            self._tell(QuotaLost(self._vendor, self._name, why, share))
+            alone = self._work_alone(0.0 if self._fails else member.share)
+            self._tell(QuotaLost(self._vendor, self._name, why, alone.part))
         self._why_lost = why
         self.state = f"alone: {why}"
 
@@ -310,26 +304,19 @@ class SharedQuota:
             self._work_alone(self._member.share)
             self.state = "alone: it was started a moment ago, or has forgotten what it knew"
         else:
-            self._own, self.state = None, "shared"
+            self._alone, self.state = None, "shared"
 
-    def _work_alone(self, share: float) -> None:
-        """Use a share of the quota, from what has left already."""
+    def _work_alone(self, share: float) -> Alone:
+        """Use a share of the quota."""
         part = min(share, self._most_alone) * self._member.part
-        if part == self._own_part and self._own is not None:
-            return
-        self._member.drop()
-        self._own_part = part
-        self._own_number -= 1
-        self._own = LocalQuota(_part_of(self._rate, part), self._member.left) if part else None
+        if self._alone is None or self._alone.part != part:
+            self._member.drop()
+            self._times_alone += 1
+            self._alone = Alone(self._rate, part, self._member.left, OWN - self._times_alone)
+        return self._alone
 
     def _unavailable(self) -> str:
         return f"{self._vendor}: the quota {self._name} is kept in Redis, and {self._why_lost}"
-
-
-def _part_of(rate: Rate, part: float) -> Rate:
-    """Return a part that is, with all other parts, not more than the whole in any window of it."""
-    requests = math.floor(rate.requests * part)
-    return Rate(requests, rate.per) if requests else Rate(1, rate.per / (rate.requests * part))
 
 
 async def _end(task: asyncio.Task[None]) -> None:

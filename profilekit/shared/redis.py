@@ -25,7 +25,9 @@ class RedisQuota(_Place, frozen=True, kw_only=True):
     In no window does the vendor see more requests than the account's rate, whichever process sends them.
     A process takes permits in blocks of a fraction of a second; those that it does not use in time come
     back. While Redis does not answer, each process goes on with its last known share of the quota.
-    Accounts of several vendors each have a quota of their own under the same name.
+    Accounts of several vendors each have a quota of their own under the same name. Where one process
+    alone is cut off from Redis, nobody can tell it from one that has died: its share then comes on top of
+    what the others use, unless it fails instead.
 
     Args:
         url: ``redis://``, ``rediss://`` (TLS) or ``unix://``, as redis-py reads them. Redis from 6.2, or
