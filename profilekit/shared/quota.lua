@@ -35,7 +35,7 @@ local slot = math.floor(now / length)
 local info = redis.pcall('INFO', 'server')
 info = type(info) == 'string' and info or ''
 local run, up = info:match('run_id:(%w+)') or '', tonumber(info:match('uptime_in_seconds:(%d+)')) or 0
-local names = {'per', 'head', 'tail', 'used', 'paused', 'part', 'refused', 'clean', 'cold', 'seen', 'promised'}
+local names = {'per', 'head', 'tail', 'used', 'paused', 'part', 'refused', 'clean', 'cold', 'seen', 'gap', 'promised'}
 local is, is_lost = {}, false
 local born, ran = unpack(redis.call('HMGET', known, 'born', 'run'))
 if born then
@@ -51,12 +51,15 @@ if born and not is_lost then
   if state ~= '' and state ~= born then is.cold = math.max(is.cold, tonumber(born) + window) end
 else
   born = text(now)
-  is = {per = per, head = 0, tail = slot - REACH + 1, used = 0, paused = 0, part = WHOLE, refused = 0, clean = now, promised = 0, seen = now}
+  is = {per = per, head = 0, tail = slot - REACH + 1, used = 0, paused = 0, part = WHOLE, refused = 0, clean = now, promised = 0, seen = now, gap = 0}
   is.cold = (is_lost or state ~= '') and now + window or now - up * 1000000 + window
 end
 -- Where memory is full, this is refused before anything is changed.
 redis.call('HSET', known, 'born', born, 'run', run)
-if alone > 0 and now - is.seen > SILENCE then is.cold = math.max(is.cold, now + SETTLE / 2) end
+-- After a silence of all, those who come back one by one go on alone until the last of them is here. What
+-- was asked before may be read only now, and says nothing of whoever asked.
+if now - is.seen > SILENCE then is.gap = now end
+if alone > 0 and now - is.gap < SETTLE then is.cold = math.max(is.cold, now + SETTLE / 2) end
 
 -- Each member has a share for when this server cannot be asked; all of them together are never more than one.
 for _, gone in ipairs(redis.call('ZRANGEBYSCORE', members, '-inf', text(now))) do

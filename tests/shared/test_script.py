@@ -519,6 +519,15 @@ def test_after_a_silence_those_who_worked_alone_have_time_to_tell(client):
     assert quota.ask("b", 1, state=state).count == 0
 
 
+def test_what_was_asked_before_a_silence_and_is_read_after_it_does_not_end_it(client):
+    quota = Quota(client, 100, 0.1)
+    state = until(quota, "a", 1).state
+    quota.write(seen=int(quota.known("seen")) - 2 * WHOLE)
+    quota.ask("a", state=state)
+    said = quota.ask("b", state=state, alone=True)
+    assert said.cold > said.now
+
+
 def test_a_silence_in_which_nobody_worked_alone_is_none(client):
     quota = Quota(client, 100, 0.1)
     state = until(quota, "a", 1).state
