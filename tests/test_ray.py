@@ -484,6 +484,7 @@ def enriched_while_an_actor_dies(started, tmp_path, rows, rate, form):
     assert seen.most_in_window < 1.1 * rate.requests
 
 
+@pytest.mark.slow
 def test_an_actor_that_dies_is_replaced_and_no_row_is_lost_or_doubled(started, tmp_path):
     enriched_while_an_actor_dies(started, tmp_path, 2_000, Rate(1_000, per=2), "csv")
     said = (tmp_path / "said").read_text()

@@ -53,7 +53,8 @@ def test_four_processes_use_one_quota_and_use_it_evenly(fleet):
     end_well(fleet)
 
 
-@shared(Rate(200, 0.5), pytest.param(Rate(2000, 1), marks=pytest.mark.slow))
+@pytest.mark.slow
+@shared(Rate(2000, 1))
 def test_processes_that_are_killed_stopped_added_or_end_leave_the_quota_to_the_others(fleet):
     fleet.add(*FOUR)
     fleet.until_steady()
@@ -89,6 +90,7 @@ def test_while_redis_is_away_each_uses_its_share_and_goes_back_by_itself(fleet, 
     end_well(fleet, losses=1)
 
 
+@pytest.mark.slow
 @shared(Rate(300, 1))
 def test_a_refusal_that_one_process_sees_pauses_all(fleet):
     fleet.add(*FOUR)
