@@ -135,7 +135,8 @@ if wanted > 0 and has_told and now >= ready and is.paused <= now + ahead then
   local at = math.max(is.head, now - BURST * per, is.paused)
   local soonest = math.max(now + lead, is.paused)
   local first, inside = is.tail, is.used
-  for _ = 1, math.min(wanted, math.max(1, math.floor(ahead / pace / busy))) do
+  -- Rounded up: with less than a share of the time between two questions, nobody would come to use it.
+  for _ = 1, math.min(wanted, math.ceil(ahead / pace / busy)) do
     local turn = math.floor(math.max(at, soonest) / length)
     local free = turn
     while first <= free - REACH or inside >= quota do
