@@ -38,7 +38,7 @@ def end_well(fleet, *, losses=0):
 
 
 @shared(
-    Rate(200, 0.5),
+    Rate(200, 1),
     pytest.param(Rate(600, 3), marks=pytest.mark.slow),
     pytest.param(Rate(2000, 1), marks=pytest.mark.slow),
 )
