@@ -88,9 +88,13 @@ class ProfileClient:
         self._accounts = by_vendor(accounts)
         self._timeout = timeout
         self._watch = watch_of(observer)
-        policy = Policy(retry, breaker, single_flight, cache, quota or _local, self._watch)
+        policy = Policy(retry, breaker, single_flight, cache, self._watch)
+        quota_of = quota or _local
         transport_for = select(tls=tls, proxy=proxy, session=session, transport=transport)
-        self._lanes = Lanes(self._accounts, lambda account: Lane(account, transport_for(account), policy))
+        # The quota first: it may be refused, and a transport would have to be closed.
+        self._lanes = Lanes(
+            self._accounts, lambda account: Lane(account, quota_of(account), transport_for(account), policy)
+        )
 
     @classmethod
     def from_env(

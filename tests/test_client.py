@@ -10,6 +10,7 @@ from clock import most_in_window, virtual
 from stub import AMPLITUDE, Stub, answering, response
 
 from profilekit import Breaker, Cache, Failed, Ok, ProfileClient, Rate, Retry, amplitude, userflux
+from profilekit.engine.local import LocalQuota
 from profilekit.errors import (
     AuthError,
     ClientClosedError,
@@ -485,6 +486,27 @@ def test_a_client_must_be_open():
         await client.close()
 
     virtual(main())
+
+
+def test_a_quota_that_is_refused_leaves_no_transport_open():
+    made = {}
+
+    def quota(account):
+        if account is WRITER:
+            raise ConfigError("no quota")
+        return LocalQuota(account.rate)
+
+    def transport(account):
+        made[account.vendor.name] = Stub()
+        return made[account.vendor.name]
+
+    async def main():
+        client = ProfileClient(ACCOUNT, WRITER, quota=quota, transport=transport)
+        with pytest.raises(ConfigError, match="no quota"):
+            await client.__aenter__()
+
+    virtual(main())
+    assert {vendor: stub.closed for vendor, stub in made.items()} == {"amplitude": True}
 
 
 def test_a_client_belongs_to_one_event_loop():

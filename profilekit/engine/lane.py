@@ -18,7 +18,7 @@ from profilekit.engine.fence import Fence
 from profilekit.engine.limiter import Limiter, Permit
 from profilekit.engine.local import LocalQuota
 from profilekit.engine.pair import Pair
-from profilekit.engine.quota import QuotaFactory
+from profilekit.engine.quota import Quota
 from profilekit.engine.reads import Reads, Value
 from profilekit.engine.retry import Retry, back_off, may_repeat
 from profilekit.engine.sender import Sender
@@ -47,7 +47,6 @@ class Policy(msgspec.Struct, frozen=True):
     breaker: Breaker
     single_flight: bool
     cache: Cache | None
-    quota: QuotaFactory
     watch: Watch
 
 
@@ -58,16 +57,16 @@ Answer: TypeAlias = HttpResponse | Value
 class Lane:
     """Carries the requests of one account to its vendor, within its quota."""
 
-    def __init__(self, account: Account, transport: Transport, policy: Policy) -> None:
-        """Take the transport, which is closed with the lane, and the running event loop."""
+    def __init__(self, account: Account, quota: Quota, transport: Transport, policy: Policy) -> None:
+        """Take the quota and the transport, which are closed with the lane, and the running event loop."""
         self.account = account
         self._transport = transport
         self._watch, self._is_seen = policy.watch, policy.watch.sees_attempts
         self._sender = Sender(account, transport, policy.watch)
         self._retry = policy.retry
-        self._quota = policy.quota(account)
-        self._quota.report_to(policy.watch.changed)
-        self._limiter = Limiter(self._quota, account.max_in_flight)
+        self._quota = quota
+        quota.report_to(policy.watch.changed)
+        self._limiter = Limiter(quota, account.max_in_flight)
         self._parts: WeakSet[Limiter] = WeakSet()
         self._now = asyncio.get_running_loop().time
         self._circuit = Circuit(policy.breaker)
@@ -173,8 +172,7 @@ class Lane:
     ) -> HttpResponse:
         form = self._templates.get(type(request)) or self._template(type(request))
         http = wire.build(request, form)
-        error: RequestError | None = None
-        attempts, spent = 0, 0.0
+        error, attempts, spent = None, 0, 0.0
         while True:
             is_probe = self._circuit.is_open
             if is_probe and (fenced := self._fence.stops(request, error)) is not None:
@@ -197,23 +195,18 @@ class Lane:
             try:
                 if self._is_seen:
                     attempt = Attempt(form.route, attempts, permit.waited, deadline is None)
-                    answer = await self._sender.send_seen(
-                        request, http, permit, until, decoder, attempt=attempt, began=began
-                    )
+                    answer = await self._sender.seen(request, http, permit, until, decoder, attempt=attempt)
                 else:
                     answer = await self._sender.send(request, http, permit, until, decoder)
             except RequestError as failure:
                 error = told(failure, request, attempts)
             else:
                 # Mostly there is nothing to mend.
-                if self._circuit.failures:
-                    self._fence.answered()
-                if not self._budget.is_whole:
-                    self._budget.succeeded(spent)
+                if self._circuit.failures or not self._budget.is_whole:
+                    self._mend(spent)
                 return answer
             self._note(error, until - began)
-            error.retryable = may_repeat(error, is_read=request.endpoint.is_read, policy=self._retry)
-            spent = await self._back_off(error, until)
+            spent = await self._back_off(request, error, until)
 
     async def _permit(self, deadline: float | None, part: Limiter | None) -> Permit | Pair:
         bulk = deadline is None
@@ -226,6 +219,11 @@ class Lane:
             raise
         return permit if held is None else Pair(permit, held)
 
+    def _mend(self, spent: float) -> None:
+        """Draw from a success, after a retry that cost so much, what concerns everybody."""
+        self._fence.answered()
+        self._budget.succeeded(spent)
+
     def _note(self, error: RequestError, seconds: float) -> None:
         """Draw from a failed attempt what concerns everybody."""
         if isinstance(error, ThrottledError) and (pause := self._limiter.pause(error.retry_after)):
@@ -236,8 +234,9 @@ class Lane:
         made = self._templates[request] = wire.template(request, self.account)
         return made
 
-    async def _back_off(self, error: RequestError, deadline: float) -> float:
+    async def _back_off(self, request: Request[Any], error: RequestError, deadline: float) -> float:
         """Wait for the next attempt and return what it costs, or raise the error where there is none."""
+        error.retryable = may_repeat(error, is_read=request.endpoint.is_read, policy=self._retry)
         delay = back_off(error, self._retry, draw=self._random)
         if delay is None or self._now() + delay >= deadline:
             raise error

@@ -57,7 +57,8 @@ class Lanes:
         try:
             for name, account in self._accounts.items():
                 self._by_vendor[name] = self._make(account)
-                await self._by_vendor[name].open()
+            for lane in self:
+                await lane.open()
         except BaseException:
             await self.close(0)
             raise

@@ -66,7 +66,7 @@ class Sender:
             permit.release(unused=unused)
         return wire.judge(request, response, decoder, self._account)
 
-    async def send_seen(
+    async def seen(
         self,
         request: Request[Any],
         http: HttpRequest,
@@ -75,7 +75,6 @@ class Sender:
         decoder: Decoder | None,
         *,
         attempt: Attempt,
-        began: float,
     ) -> HttpResponse:
         """Send a request once, and tell whoever watches when it begins and what came of it.
 
@@ -86,11 +85,11 @@ class Sender:
             until: When to give up.
             decoder: What is to decode the answer.
             attempt: What they are told.
-            began: When it got its permit, on the clock of the event loop.
 
         Raises:
             RequestError: What it came to.
         """
+        began = self._now()
         http = self._watch.began(attempt, http)
         try:
             response = await self.send(request, http, permit, until, decoder)
