@@ -16,7 +16,7 @@ from profilekit.engine.share import Share
 from profilekit.observer import Tell
 from profilekit.rate import Rate
 
-__all__ = ["LONGEST_PAUSE", "REFUSALS_APART", "SHORTEST_PAUSE_SHARE", "LocalQuota"]
+__all__ = ["LONGEST_PAUSE", "LocalQuota", "length_of_pause"]
 
 # The vendor sees requests later than they leave, some later than others. Windows this much longer than
 # the vendor's keep the promise while that differs by less than 1.9% of a window, and use 98.1% of the quota.
@@ -36,10 +36,10 @@ _SHORTEST_WAIT = 0.001
 LONGEST_PAUSE = 3600.0
 
 # A pause to the end of a window that is about to end would be none.
-SHORTEST_PAUSE_SHARE = 0.1
+_SHORTEST_PAUSE_SHARE = 0.1
 
 # Refusals closer together than this, in seconds, are answers to the same burst.
-REFUSALS_APART = 1.0
+_REFUSALS_APART = 1.0
 
 
 class LocalQuota:
@@ -154,15 +154,13 @@ class LocalQuota:
 
     def pause(self, seconds: float | None, now: float) -> None:
         """Give no permit for so many seconds; for None, or none at all, to the end of the current window."""
-        if now >= max(self._paused_until, self._refused_at + min(self._per, REFUSALS_APART)):
+        if now >= max(self._paused_until, self._refused_at + min(self._per, _REFUSALS_APART)):
             # Others use the quota, too. What else was under way tells the same, once.
             self._refused_at = now
             self._share.refused()
             self._pace()
-        if not seconds:
-            rest = self._window_began + self._per - now
-            seconds = max(rest, SHORTEST_PAUSE_SHARE * self._per)
-        self._paused_until = max(self._paused_until, now + min(seconds, LONGEST_PAUSE))
+        ends = now + length_of_pause(seconds, self._window_began + self._per - now, self._per)
+        self._paused_until = max(self._paused_until, ends)
         self._clean_since = self._paused_until
 
     def stuck(self, since: float, now: float) -> None:
@@ -182,3 +180,14 @@ class LocalQuota:
         self._bucket = AsyncLimiter(self._burst, self._burst * self._interval)
         self._part = max(1, int(self._burst / _BURST_PARTS))
         self._in_hand = 0
+
+
+def length_of_pause(asked: float | None, rest: float, window: float) -> float:
+    """Return for how many seconds to send nothing.
+
+    Args:
+        asked: What the vendor asked for; None, or none at all, for the rest of the window.
+        rest: How much is left of that.
+        window: How long it is.
+    """
+    return min(asked or max(rest, _SHORTEST_PAUSE_SHARE * window), LONGEST_PAUSE)

@@ -5,7 +5,7 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 
-from profilekit.engine.local import LONGEST_PAUSE, SHORTEST_PAUSE_SHARE
+from profilekit.engine.local import length_of_pause
 from profilekit.errors import QuotaUnavailableError
 from profilekit.observer import Event, QuotaBack, QuotaLost, Tell
 from profilekit.rate import Rate
@@ -108,6 +108,7 @@ class SharedQuota:
             await self._ledger.close()
             raise QuotaUnavailableError(self._unavailable())
         self._tasks = [asyncio.create_task(work()) for work in (self._keep, self._listen)]
+        self._tasks[0].add_done_callback(self._kept)
 
     async def close(self) -> None:
         """Give back what is in hand, and leave."""
@@ -185,12 +186,10 @@ class SharedQuota:
 
     def pause(self, seconds: float | None, now: float) -> None:
         """Give no permit for so many seconds, or to the end of the window, and have the others told."""
-        if not seconds:
-            rest = self._window_began + self._rate.per - now
-            seconds = max(rest, SHORTEST_PAUSE_SHARE * self._rate.per)
-        self._member.hold(now + min(seconds, LONGEST_PAUSE), refused=True)
+        length = length_of_pause(seconds, self._window_began + self._rate.per - now, self._rate.per)
+        self._member.hold(now + length, refused=True)
         if self._alone is not None:
-            self._alone.pause(seconds, now)
+            self._alone.pause(length, now)
         self._due.set()
 
     def stuck(self, since: float, now: float) -> None:
@@ -217,6 +216,15 @@ class SharedQuota:
             self._settle(await self._why_lost_now())
             self._wake()
             await asyncio.sleep(_APART)
+
+    def _kept(self, keeper: asyncio.Task[None]) -> None:
+        """Go on alone where nobody asks any more, by a fault of ours, so that nobody waits for ever."""
+        if keeper.cancelled():
+            return
+        fault = {"message": "what asks for permits has failed", "exception": keeper.exception()}
+        asyncio.get_running_loop().call_exception_handler(fault)
+        self._lose("it is not asked any more")
+        self._wake()
 
     async def _until_due(self) -> None:
         if self._alone is not None:

@@ -21,6 +21,8 @@ from stub import Stub, answering, response
 from profilekit import ProfileClient, Rate, amplitude
 from profilekit.errors import ConfigError, QuotaUnavailableError, RequestTimeoutError
 from profilekit.shared import RedisQuota
+from profilekit.shared.ledger import Ledger
+from profilekit.shared.quota import SharedQuota
 
 SECRET = "hunter2-sesame"
 
@@ -192,9 +194,12 @@ def test_it_is_a_value():
 
 @pytest.mark.parametrize(("per", "wrong"), [(0.05, "short"), (1e9, "long")])
 async def test_windows_that_cannot_be_shared_are_refused(per, wrong):
+    stub = Stub()
     with pytest.raises(ConfigError, match=f"too {wrong}"):
-        async with opened(RedisQuota("redis://localhost", name="test"), rate=Rate(1, per)):
+        async with opened(RedisQuota("redis://localhost", name="test"), stub, Rate(1, per)):
             pass
+    # Nobody would close a transport that was made before.
+    assert not hasattr(stub, "account")
 
 
 # ---- opening -----------------------------------------------------------------------------------
@@ -526,6 +531,33 @@ async def test_closing_while_redis_is_silent_ends(server):
     await asyncio.wait([task])
     server.send_signal(signal.SIGCONT)
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+class FaultyLedger(Ledger):
+    """Fails as no ledger should, once it is told to."""
+
+    is_broken = False
+
+    async def ask(self, question):
+        if self.is_broken:
+            raise ZeroDivisionError
+        return await super().ask(question)
+
+
+async def test_a_fault_of_what_asks_is_told_and_a_share_is_used_from_then_on(server):
+    ledger, faults, stub = FaultyLedger(shared(server), "profilekit:{test}", RATE), [], Stub()
+    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault["exception"]))
+    quota = SharedQuota(ledger, RATE, vendor="amplitude", name="test", fails=False, part_at_start=0.5)
+    async with opened(lambda account: quota, stub) as client, working(client) as seen:
+        await is_shared(client)
+        await more(seen, "ok")
+        ledger.is_broken = True
+        await eventually(lambda: state(client) == "alone: it is not asked any more")
+        await more(seen, "ok", 50)
+        ledger.is_broken = False
+    assert [type(fault) for fault in faults] == [ZeroDivisionError]
+    assert set(seen) == {"ok"}
+    assert most_in_window(stub.times, RATE.per) <= RATE.requests
 
 
 # ---- how often it asks -------------------------------------------------------------------------
