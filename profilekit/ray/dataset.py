@@ -95,18 +95,13 @@ def enrich(
         patience=patience,
     )
     _check_columns(dataset, plan)
-    actors = ray.data.ActorPoolStrategy(
-        size=concurrency,
-        max_concurrent_calls_per_actor=_BATCHES_AT_ONCE,
-        enable_true_multi_threading=True,
-    )
     # What is done again replaces what was lost only if a task has no more than one batch.
     enriched: Dataset = dataset.repartition(target_num_rows_per_block=batch_size).map_batches(
         Worker,
         fn_constructor_args=[pack(divided(plan, concurrency))],
         batch_size=batch_size,
         batch_format="pyarrow",
-        compute=actors,
+        compute=_actors(ray, concurrency),
         num_cpus=num_cpus,
         udf_modifying_row_count=False,
     )
@@ -119,6 +114,12 @@ def _ray() -> Any:
     except ModuleNotFoundError:
         raise ConfigError("Ray needs an extra: pip install 'profilekit[ray]'") from None
     return ray
+
+
+def _actors(ray: Any, count: int) -> Any:
+    return ray.data.ActorPoolStrategy(
+        size=count, max_concurrent_calls_per_actor=_BATCHES_AT_ONCE, enable_true_multi_threading=True
+    )
 
 
 def _check_columns(dataset: "Dataset", plan: Plan) -> None:
