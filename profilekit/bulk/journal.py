@@ -56,7 +56,7 @@ class Journal:
         self._errors: list[str] = []
         self._size = 0
         self._file = -1
-        self._lines: list[bytes] = []
+        self._parts: list[bytes] = []
 
     def __enter__(self) -> Self:
         """Return itself."""
@@ -164,14 +164,14 @@ class Journal:
 
     def add(self, row: int, value: bytes | None, error: bytes | None) -> None:
         """Note what became of a row: a value or an error, as JSON. ``flush`` writes it."""
-        mark, payload = (_ERROR, error) if error is not None else (_VALUE, value or b"")
+        mark, payload = (_VALUE, value or b"") if error is None else (_ERROR, error)
         self._note(row, self._size, mark, payload)
-        self._append(b"%d %b%b" % (row, mark, payload))
+        self._append(b"%d %b" % (row, mark), payload)
 
-    def _append(self, payload: bytes) -> None:
-        line = b"%08x %b\n" % (zlib.crc32(payload), payload)
-        self._lines.append(line)
-        self._size += len(line)
+    def _append(self, start: bytes, rest: bytes = b"") -> None:
+        head = b"%08x %b" % (zlib.crc32(rest, zlib.crc32(start)), start)
+        self._parts += (head, rest, b"\n")
+        self._size += len(head) + len(rest) + 1
 
     def flush(self) -> None:
         """Write what was added. From then on it survives the end of the process.
@@ -179,8 +179,8 @@ class Journal:
         Raises:
             OSError: When it cannot be written.
         """
-        left = memoryview(b"".join(self._lines))
-        self._lines.clear()
+        left = memoryview(b"".join(self._parts))
+        self._parts.clear()
         try:
             while left:
                 left = left[os.write(self._file, left) :]
@@ -245,11 +245,16 @@ class Journal:
     def reader(self) -> Iterator[Callable[[int], Was]]:
         """Return a function that tells what became of a row; quickest for one row after the other."""
         with self.path.open("rb", buffering=_READ_AHEAD) as file:
+            at = 0
 
             def read(row: int) -> Was:
-                file.seek(self._offsets[row] - 1)
+                nonlocal at
+                begins = self._offsets[row] - 1
+                if begins != at:
+                    file.seek(begins)
                 # What it says was checked, or written by this very run; whose it is shows when it is not.
                 line, number = file.readline(), b"%d " % row
+                at = begins + len(line)
                 if not line.startswith(number, _CHECKSUM):
                     raise ConfigError(f"{self.path} was changed meanwhile: begin anew with --fresh")
                 mark = _CHECKSUM + len(number)

@@ -80,7 +80,7 @@ def write_out(job: Job, rows: Rows, survey: Survey, journal: Journal, layout: La
     with journal.reader() as read, open_sink(Path(job.output), layout) as write:
         for number, row in numbered(rows, survey, job.key if job.is_read else None):
             value, error = read(number)
-            write(row.fields, value, error)
+            write(row, value, error)
             if error is not None:
                 failed[orjson.loads(error)["type"]] += 1
         if digest_of(rows) != survey.digest:

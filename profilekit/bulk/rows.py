@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO, TypeAlias
 
 import msgspec
@@ -25,7 +25,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     """
 
     line: int
-    columns: Sequence[str]
+    columns: tuple[str, ...]
     cells: Iterable[Any]
     user_id: str | None = None
     problem: str | None = None
@@ -35,11 +35,23 @@ class Row(msgspec.Struct, frozen=True, gc=False):
         """What stands in each column. It is made anew each time, as most rows are read for their id."""
         return dict(zip(self.columns, self.cells))  # noqa: B905 - the last cells may be missing
 
+    def under(self, columns: tuple[str, ...]) -> Iterable[Any]:
+        """Return what stands under some columns; None where there is nothing."""
+        if self.columns == columns and self.problem is None:
+            return self.cells
+        return map(self.fields.get, columns)
+
 
 Reader: TypeAlias = Callable[[TextIO, str], Iterator[Row]]
 """Reads a text whose ids stand in the column of a name."""
 
+# How many characters of lines are looked at together.
+_AT_ONCE = 64 * 1024
+
 _LARGEST_CELL = 16 * 1024 * 1024
+
+# Nothing shorter is nested 254 times, which is too deep to be written again.
+_SHALLOW = 2 * 254
 
 # Digits, of which only how many stand together matters.
 _ANY_DIGIT = bytes.maketrans(b"123456789", b"000000000")
@@ -84,7 +96,7 @@ def _read_csv(file: TextIO, id_column: str, *, delimiter: str = ",") -> Iterator
     # The limit is one for the whole process; it is only ever raised.
     csv.field_size_limit(max(csv.field_size_limit(), _LARGEST_CELL))
     records = csv.reader(file, strict=True, delimiter=delimiter)
-    header = next(records, [])
+    header = tuple(next(records, ()))
     if id_column not in header:
         raise no_column(id_column, header)
     if len(set(header)) < len(header):
@@ -106,7 +118,7 @@ def _read_csv(file: TextIO, id_column: str, *, delimiter: str = ",") -> Iterator
             return
 
 
-def _odd_row(line: int, header: list[str], record: list[str]) -> Row:
+def _odd_row(line: int, header: tuple[str, ...], record: list[str]) -> Row:
     problem = f"line {line} has {len(record)} cells under {len(header)} columns"
     return Row(line, header, record, problem=problem)
 
@@ -115,19 +127,24 @@ def _odd_row(line: int, header: list[str], record: list[str]) -> Row:
 
 
 def _read_jsonl(file: TextIO, id_column: str) -> Iterator[Row]:
-    for line, text in enumerate(file, 1):
-        if text.strip():
-            yield _json_row(line, text, id_column)
+    read = 0
+    # To look at many lines at once takes a fifth of the time.
+    while texts := file.readlines(_AT_ONCE):
+        is_suspect = _is_suspect(texts)
+        for line, text in enumerate(texts, read + 1):
+            if text.strip():
+                yield _json_row(line, text, id_column, is_suspect=is_suspect)
+        read += len(texts)
 
 
-def _json_row(line: int, text: str, id_column: str) -> Row:
+def _json_row(line: int, text: str, id_column: str, *, is_suspect: bool) -> Row:
     try:
         fields = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         return Row(line, (), (), problem=f"line {line} is not JSON: {error}")
     if not isinstance(fields, dict):
         return Row(line, (), (), problem=f"line {line} is not a JSON object")
-    problem = _unwritable(fields, text)
+    problem = _unwritable(fields, text) if is_suspect else None
     if problem:
         return Row(line, (), (), problem=f"line {line} {problem}")
     user_id = user_id_of(fields.get(id_column))
@@ -143,13 +160,21 @@ def user_id_of(value: object) -> str | None:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
+def _is_suspect(texts: list[str]) -> bool:
+    """Say whether any of some lines might hold what can be read, but not be written again."""
+    together = "".join(texts)
+    return "\\u" in together or max(map(len, texts)) > _SHALLOW or _has_long_number(together)
+
+
+def _has_long_number(text: str) -> bool:
+    return _LONG_NUMBER in text.encode().translate(_ANY_DIGIT)
+
+
 def _unwritable(fields: dict[str, Any], text: str) -> str | None:
     """Say why a row could not be written again as it was."""
     try:
         # orjson reads such numbers as floats, which are others.
-        if _LONG_NUMBER in text.encode().translate(_ANY_DIGIT) and any(
-            not -(2**63) <= number < 2**64 for number in _whole_numbers(text)
-        ):
+        if _has_long_number(text) and any(not -(2**63) <= number < 2**64 for number in _whole_numbers(text)):
             return "holds a whole number beyond 64 bits: write it as text"
         # Half a character can be read, as an escape, and so can what is nested too deep.
         orjson.dumps(fields)

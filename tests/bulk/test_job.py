@@ -21,6 +21,7 @@ from profilekit import Breaker, ProfileClient, Rate, Retry, amplitude, userflux
 from profilekit.bulk import Job, Outlook, Progress, look_ahead, run, sending
 from profilekit.bulk import journal as journal_module
 from profilekit.bulk import output as output_module
+from profilekit.bulk.rows import Row
 from profilekit.bulk.sink import Layout, open_sink
 from profilekit.errors import AuthError, ClientClosedError, ConfigError, ConnectionFailedError
 
@@ -823,7 +824,7 @@ async def test_a_parquet_output_that_breaks_off_leaves_nothing(tmp_path):
             ),
         ) as write,
     ):
-        write({"user_id": "u1"}, b"{}", None)
+        write(Row(1, ("user_id",), ("u1",), "u1"), b"{}", None)
         raise ConnectionFailedError("stop")
     assert list(tmp_path.iterdir()) == []
 
