@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from urllib.request import urlopen
@@ -146,6 +147,74 @@ def test_the_sampler_decides_which_spans_are_recorded_and_metrics_count_all():
     run(telemetry, Stub(), lambda one: one.send_all([GET] * 500))
     assert 40 < len(telemetry.spans) < 180
     assert telemetry.points("http.client.request.duration")[0].count == 500
+
+
+def test_attempts_are_recorded_together_within_half_a_second():
+    telemetry = Telemetry()
+    recorded = []
+
+    async def work(one):
+        await one.send(GET)
+        recorded.append(len(telemetry.spans))
+        await asyncio.sleep(0.5)
+        recorded.append(len(telemetry.spans))
+        await one.send_all([GET] * 40)
+        recorded.append(len(telemetry.spans))
+        await asyncio.sleep(0.5)
+        recorded.append(len(telemetry.spans))
+        await one.send(GET)
+
+    run(telemetry, Stub(), work)
+    assert recorded == [0, 1, 33, 41]
+    assert len(telemetry.spans) == 42
+
+
+def test_what_has_ended_is_in_what_is_collected_next():
+    telemetry = Telemetry()
+
+    async def work(one):
+        await one.send(GET)
+        await asyncio.to_thread(telemetry.metrics)
+        return telemetry.points("http.client.request.duration")[0].count, len(telemetry.spans)
+
+    async def main():
+        async with client(telemetry, Stub()) as one:
+            return await work(one)
+
+    assert asyncio.run(main()) == (1, 1)
+
+
+def test_a_span_that_is_recorded_late_has_the_times_of_its_attempt_and_its_caller():
+    telemetry = Telemetry()
+
+    async def main():
+        async with client(telemetry, Stub()) as one:
+            with telemetry.span("calling"):
+                await one.send(GET)
+            ended = time.time_ns()
+            while time.time_ns() < ended + 5_000_000:
+                await asyncio.sleep(0)
+        return ended
+
+    ended = asyncio.run(main())
+    caller, span = telemetry.spans
+    assert span.parent.span_id == caller.context.span_id
+    assert caller.start_time <= span.start_time <= span.end_time <= ended
+
+
+def test_observers_beside_it_do_not_mix_up_spans():
+    telemetry, other = Telemetry(propagate=True), Telemetry(propagate=True)
+
+    async def main():
+        account = amplitude.Account(secret_key=KEY, rate=Rate(10_000, per=1))
+        observers = [telemetry.observer, other.observer]
+        async with ProfileClient(account, transport=Stub(), observer=observers) as one:
+            await one.send_all([GET] * 3)
+
+    virtual(main())
+    ids = [{span.context.span_id for span in each.spans} for each in (telemetry, other)]
+    assert [len(each) for each in ids] == [3, 3]
+    assert not ids[0] & ids[1]
 
 
 # ---- propagation ---------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from typing import TypeAlias
 
-from profilekit.observer import Attempt, Route
+from profilekit.observer import Route
 
 __all__ = ["Attributes", "Outcome", "Target", "Traffic"]
 
@@ -49,14 +49,18 @@ class Target:
             "url.template": route.url_template,
         }
         self.active = 0
-        self.outcomes: dict[tuple[int | None, str | None], Outcome] = {}
+        self.outcomes = _Outcomes(self.attributes)
 
-    def outcome(self, attempt: Attempt) -> Outcome:
-        """Return where an attempt counts that has ended."""
-        key = attempt.status, attempt.error
-        outcome = self.outcomes.get(key)
-        if outcome is None:
-            outcome = self.outcomes[key] = Outcome({**self.attributes, **_came_to(*key)})
+
+class _Outcomes(dict[tuple[int | None, str | None], Outcome]):
+    """Outcomes by status and error; one that is asked for is there."""
+
+    def __init__(self, attributes: Attributes) -> None:
+        super().__init__()
+        self._attributes = attributes
+
+    def __missing__(self, key: tuple[int | None, str | None]) -> Outcome:
+        outcome = self[key] = Outcome({**self._attributes, **_came_to(*key)})
         return outcome
 
 
@@ -70,26 +74,20 @@ def _came_to(status: int | None, error: str | None) -> Attributes:
     return found
 
 
-class Traffic:
+class Traffic(dict[Route, Target]):
     """All attempts of a process, by where they go. It may be read while another thread counts."""
 
-    def __init__(self) -> None:
-        """Start with none."""
-        self._targets: dict[Route, Target] = {}
+    def __missing__(self, route: Route) -> Target:
+        """Return the target of a route that is new."""
+        target = self[route] = Target(route)
+        return target
 
     @property
     def targets(self) -> list[Target]:
         """Where attempts went so far."""
-        return list(self._targets.values())
+        return list(self.values())
 
     @property
     def outcomes(self) -> list[Outcome]:
         """What they came to so far."""
         return [outcome for target in self.targets for outcome in list(target.outcomes.values())]
-
-    def to(self, route: Route) -> Target:
-        """Return where a route leads."""
-        target = self._targets.get(route)
-        if target is None:
-            target = self._targets[route] = Target(route)
-        return target
