@@ -63,7 +63,14 @@ def measured(benchmarks):
     return call
 
 
-@pytest.mark.parametrize(("task", "tls"), [("fetch", False), ("fetch", True), ("update", False)])
+@pytest.mark.parametrize(
+    ("task", "tls"),
+    [
+        ("fetch", False),
+        pytest.param("fetch", True, marks=pytest.mark.slow),
+        pytest.param("update", False, marks=pytest.mark.slow),
+    ],
+)
 def test_contenders_are_right_before_they_are_timed(task, tls, benchmarks, measured):
     compare, _ = benchmarks
     with compare.server(2048, tls=tls) as (url, environment):
@@ -148,7 +155,9 @@ def test_goals_hold_or_do_not(benchmarks):
     assert "| stream, CPU a request / floor | 1.55 | at most 1.5 | **no** |" in goals.markdown(results)
 
 
-@pytest.mark.parametrize("part", ["limiter", "quota", "fanout", "outbox"])
+@pytest.mark.parametrize(
+    "part", ["limiter", pytest.param("quota", marks=pytest.mark.slow), "fanout", "outbox"]
+)
 def test_parts_without_contenders(part, run, tmp_path):
     kept = tmp_path / "figures.json"
     done = run("benchmarks", part, "--quick", "--json", str(kept), "--report", str(tmp_path))

@@ -520,7 +520,7 @@ def live_threads():
     return [thread for thread in threading.enumerate() if thread.name == "profilekit live"]
 
 
-@pytest.mark.parametrize("name", ["a.stats", "a.sock"])
+@pytest.mark.parametrize("name", ["a.stats", pytest.param("a.sock", marks=pytest.mark.slow)])
 async def test_a_client_is_shown_as_soon_as_it_is_open_and_until_it_is_closed(name, tmp_path):
     source, live = Source(str(tmp_path / name)), Live(tmp_path / name)
     for sent in (1, 2):
@@ -583,7 +583,7 @@ def test_a_process_that_ends_without_a_close_ends_all_the_same_and_takes_its_soc
     assert not path.exists()
 
 
-@pytest.mark.parametrize("name", ["a.stats", "a.sock"])
+@pytest.mark.parametrize("name", ["a.stats", pytest.param("a.sock", marks=pytest.mark.slow)])
 async def test_a_folder_that_is_gone_hurts_no_request_and_is_said_once(name, tmp_path, caplog):
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -674,7 +674,7 @@ async def test_a_trace_and_a_live_view_go_together(tmp_path):
     assert sent_of(decode((tmp_path / "a.stats").read_bytes())) == 1
 
 
-@pytest.mark.parametrize("name", ["a.stats", "a.sock"])
+@pytest.mark.parametrize("name", ["a.stats", pytest.param("a.sock", marks=pytest.mark.slow)])
 def test_a_process_that_is_killed_is_known_to_be_gone_and_the_next_takes_its_place(name, tmp_path):
     path = tmp_path / name
     with at_work(path) as child:

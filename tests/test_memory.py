@@ -57,7 +57,7 @@ def stream(count, order, consumer):
     return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("order", ["unordered", "ordered"])
+@pytest.mark.parametrize("order", ["unordered", pytest.param("ordered", marks=pytest.mark.slow)])
 def test_200_000_requests_grow_the_peak_by_less_than_10_mb(order):
     result = stream(200_000, order, "slow")
     assert result.pop("grown_kib") < 10 * 1024

@@ -159,7 +159,7 @@ def test_a_terminal_without_blocks_gets_plain_signs():
 # ---- once ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["a.stats", "a.sock"])
+@pytest.mark.parametrize("name", ["a.stats", pytest.param("a.sock", marks=pytest.mark.slow)])
 def test_a_service_at_work_is_shown_once_as_plain_text_and_when_it_is_killed_that_is_said(name, tmp_path):
     path = tmp_path / name
     with at_work(path) as child:

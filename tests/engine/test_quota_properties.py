@@ -165,7 +165,7 @@ async def over_sockets(rate, alignment, windows):
 
 
 @pytest.mark.parametrize("alignment", ["sliding", "aligned"])
-@pytest.mark.parametrize("rate", [Rate(60, 0.5), Rate(300, 1)], ids=str)
+@pytest.mark.parametrize("rate", [Rate(60, 0.5), pytest.param(Rate(300, 1), marks=pytest.mark.slow)], ids=str)
 async def test_over_real_sockets_nothing_is_throttled(rate, alignment):
     stats, _ = await over_sockets(rate, alignment, 3)
     assert stats.throttled == 0

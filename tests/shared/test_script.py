@@ -252,6 +252,7 @@ def test_one_request_an_hour_is_one_request(client):
     quota.check()
 
 
+@pytest.mark.slow
 def test_a_thousand_members_each_get_a_turn(client):
     quota = Quota(client, 600, 60)
     state = quota.ask().state
