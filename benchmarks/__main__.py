@@ -58,7 +58,7 @@ def parts(*, quick):
         "quota": partial(alone, "quota", 2 if quick else 10, module="quota"),
         "fanout": partial(alone, "fanout", 50_000 if quick else 1_000_000),
         "outbox": partial(alone, "outbox", 2_000 if quick else 20_000),
-        "jobs": partial(jobs.every_form, 5_000 if quick else 50_000, repetitions=1 if quick else 3),
+        "jobs": partial(jobs.every_form, 5_000 if quick else 20_000, repetitions=1 if quick else 3),
         "memory": partial(over, "memory", compare.KEEP, count=10_000 if quick else 100_000),
     }
 

