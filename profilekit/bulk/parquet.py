@@ -93,8 +93,7 @@ def read(path: Path, id_column: str) -> Iterator[Row]:
             for batch in file.iter_batches(batch_size=_BATCH, use_threads=False):
                 for cells in zip(*[column.to_pylist() for column in batch.cast(schema).columns]):  # noqa: B905
                     line += 1
-                    user_id = user_id_of(cells[place])
-                    problem = None
+                    user_id, problem = user_id_of(cells[place]), None
                     if user_id is None:
                         problem = f"row {line} has no {id_column!r} that is text or a whole number"
                     yield Row(line, columns, cells, user_id, problem)
@@ -189,6 +188,9 @@ def array_of(column: Sequence[Any], kind: Any) -> Any:
     """
     arrow = _pyarrow()
     try:
+        with suppress(arrow.ArrowTypeError):
+            # Mostly all of it is as the column has it.
+            return arrow.array(column, kind)
         return arrow.array([_text(cell) for cell in column] if arrow.types.is_string(kind) else column, kind)
     except (arrow.ArrowException, OverflowError, TypeError) as error:
         raise ConfigError(f"a value does not fit a column of {kind}: {error}") from None

@@ -147,7 +147,9 @@ def _json_row(line: int, text: str, id_column: str, *, is_suspect: bool) -> Row:
     problem = _unwritable(fields, text) if is_suspect else None
     if problem:
         return Row(line, (), (), problem=f"line {line} {problem}")
-    user_id = user_id_of(fields.get(id_column))
+    user_id = fields.get(id_column)
+    if not isinstance(user_id, str):
+        user_id = user_id_of(user_id)
     if user_id is None:
         problem = f"line {line} has no {id_column!r} that is text or a whole number"
     return Row(line, tuple(fields), fields.values(), user_id, problem)

@@ -137,7 +137,8 @@ class Sending:
 
     def _requests(self) -> Iterator[Request[Any]]:
         """Yield requests until there are none, or it is better to wait before the next."""
-        while not self._halted and self._held is None:
+        is_stopped = self._stop.is_set
+        while self._held is None and self._refused is None and not is_stopped():
             item = self._next.popleft() if self._next else self._pull()
             if item is None:
                 return

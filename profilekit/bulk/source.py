@@ -10,6 +10,7 @@ import threading
 import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, BinaryIO, TypeAlias
 
@@ -25,6 +26,9 @@ Source: TypeAlias = "str | Path | Iterable[Mapping[str, Any] | str] | AsyncItera
 
 _GZIP, _ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 _CHUNK = 128 * 1024
+
+# Row by row, to look whether they are still wanted takes a quarter of the time that it takes to read them.
+_AT_ONCE = 16
 _COMPRESSED = {".gz", ".zst"}
 
 
@@ -85,10 +89,10 @@ class Rows:
     def __iter__(self) -> Iterator[Row]:
         """Read the rows from the start."""
         with _readable(self.name), self._opened() as rows:
-            for row in rows:
+            while some := list(islice(rows, _AT_ONCE)):
                 if self._abandoned:
                     raise ConfigError(f"{self.name} is not read any more")
-                yield row
+                yield from some
 
     @contextmanager
     def _opened(self) -> Iterator[Iterator[Row]]:

@@ -232,8 +232,7 @@ def _todo(job: Job, rows: Rows, survey: Survey, journal: Journal, *, retry_faile
     """Yield what has come to nothing yet, in the order of the rows."""
     ask = asker(job, survey.kinds, texts=rows.is_text)
     for place, (number, row) in enumerate(numbered(rows, survey, job.key if job.is_read else None)):
-        is_first = number == place
-        if is_first and (not journal.has(number) or (retry_failed and journal.failed(number))):
+        if number == place and (not journal.has(number) or (retry_failed and journal.failed(number))):
             yield number, row.user_id or "", _request_of(row, ask)
 
 
