@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime, time
+from glob import escape
 from pathlib import Path
 from typing import IO, Any, TypeAlias, cast
 
@@ -114,6 +115,9 @@ def open_sink(path: Path, layout: Layout) -> Iterator[Write]:
 @contextmanager
 def _whole(path: Path) -> Iterator[IO[bytes]]:
     """Write beside the final name, and take it at the end."""
+    for left in path.parent.glob(f".{escape(path.name)}.*.part"):
+        # Of a run that was killed while it wrote; no other is at work, as the journal is ours.
+        left.unlink(missing_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         file = part.open("xb", buffering=_BUFFER)

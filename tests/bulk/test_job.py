@@ -813,6 +813,16 @@ async def test_a_struct_makes_typed_columns(tmp_path):
     assert (lost["p_user_id"], json.loads(lost["p_error"])["status"]) == (None, 404)
 
 
+def test_what_a_killed_run_has_half_written_goes_with_the_next_output(tmp_path):
+    path = tmp_path / "out[1].jsonl"
+    half, other = tmp_path / ".out[1].jsonl.0123abcd.part", tmp_path / ".out1.jsonl.0123abcd.part"
+    half.touch()
+    other.touch()
+    with open_sink(path, LAYOUT):
+        pass
+    assert sorted(tmp_path.iterdir()) == [other, path]
+
+
 async def test_a_parquet_output_that_breaks_off_leaves_nothing(tmp_path):
     job = enrichment(["u1"], tmp_path / "out.parquet", properties=("n",))
     with (
