@@ -82,7 +82,7 @@ def test_a_killed_job_goes_on_and_nothing_is_lost_or_doubled(simulated, tmp_path
 
 @pytest.mark.slow
 def test_a_job_that_is_killed_again_and_again(simulated, tmp_path):
-    survives(simulated, tmp_path, count=20_000, kills=40, seed=2)
+    survives(simulated, tmp_path, count=20_000, kills=60, seed=2)
 
 
 # ---- interrupted -------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ async def prove(path, record, *, kills, merge, failing, seed):
         ("apart", 0.2, 5),
         pytest.param("merge", 0.0, 20, marks=pytest.mark.slow),
         pytest.param("merge", 0.2, 200, marks=pytest.mark.slow),
-        pytest.param("apart", 0.2, 20, marks=pytest.mark.slow),
+        pytest.param("apart", 0.2, 40, marks=pytest.mark.slow),
     ],
 )
 async def test_nothing_that_was_acknowledged_is_lost_and_no_order_changed(
