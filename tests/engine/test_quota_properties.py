@@ -176,11 +176,11 @@ async def test_over_real_sockets_nothing_is_throttled(rate, alignment):
 @pytest.mark.parametrize("alignment", ["sliding", "aligned"])
 @pytest.mark.parametrize("rate", [Rate(600, 2), Rate(200, 1)], ids=str)
 async def test_over_real_sockets_nearly_all_of_the_quota_is_used(rate, alignment):
-    stats, used = await over_sockets(rate, alignment, 5)
+    # Ten windows, so that one moment that another program takes is a small part of the whole.
+    stats, used = await over_sockets(rate, alignment, 10)
     assert stats.throttled == 0
     assert stats.most_in_window <= rate.requests
-    # How much it is exactly is shown above, on a clock that no other program slows down.
-    assert used >= 0.9
+    assert used >= 0.95
 
 
 async def test_a_limiter_that_is_closed_leaves_nobody_waiting():
