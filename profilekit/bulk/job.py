@@ -34,7 +34,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             for standard input, or rows: mappings, or just ids, from any iterable, async ones too.
         request: The class of the requests, such as ``amplitude.GetProfile``.
         output: The file for the rows with their profiles or errors: ``.jsonl``, ``.csv``, ``.parquet``.
-            Reads need one. What is done is kept beside it, in a file of its name with ``.journal``.
+            Reads need one. What is done is kept beside it, in a file of its name with ``.journal``. Objects
+            within a whole profile stay as the vendor wrote them: each digit, and a name that comes twice.
         id_column: The column that holds the id.
         id_field: The field of the request that takes it; its first id unless told otherwise.
         parameters: Other fields of every request.

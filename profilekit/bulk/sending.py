@@ -11,6 +11,7 @@ import orjson
 
 from profilekit.bulk.job import Job
 from profilekit.bulk.journal import Journal
+from profilekit.bulk.verbatim import verbatim
 from profilekit.client import ProfileClient
 from profilekit.errors import (
     AuthError,
@@ -22,7 +23,7 @@ from profilekit.errors import (
     VendorUnavailableError,
 )
 from profilekit.outcome import Failed, Outcome
-from profilekit.request import Request
+from profilekit.request import Request, result_type
 
 __all__ = ["Item", "Progress", "Sending", "picked", "record"]
 
@@ -69,8 +70,8 @@ class Sending:
         """Take what sends, what takes the answers, what is told of each, and what ends it."""
         self._client, self._journal = client, journal
         self._vendor = job.request.endpoint.vendor.name
-        self._into, self._in_order = job.into, not job.is_read
-        self._encode = picked(job.properties) if job.properties else msgspec.json.encode
+        self._into, self._encode = _form_of(job)
+        self._in_order = not job.is_read
         self._progress, self._stop = progress, stop
         self._todo: Iterator[Item] = iter(())
         self._next: deque[Item] = deque()
@@ -202,6 +203,15 @@ class Sending:
                 self._next.append(waiting.popleft())
             else:
                 del self._waiting[user_id]
+
+
+def _form_of(job: Job) -> tuple[Any, Callable[[Any], bytes]]:
+    """Return what answers are decoded into, and what encodes them again."""
+    if job.properties:
+        return None, picked(job.properties)
+    if job.into is not None or not job.is_read:
+        return job.into, msgspec.json.encode
+    return verbatim(result_type(job.request)), msgspec.json.encode
 
 
 def record(error: ProfileKitError) -> bytes:

@@ -85,6 +85,31 @@ async def test_csv_to_jsonl(tmp_path):
     assert (report.sent, report.is_complete) == (3, True)
 
 
+async def test_an_answer_over_several_lines_is_one_line_of_the_output(tmp_path):
+    body = b'{"userData": {\n "user_id": "u1",\r\n "amp_props": {\r\n  "price": 1.10\n }\n}\n}\n'
+    for name in ("out.jsonl", "out.csv"):
+        await done(enrichment(["u1", "u2"], tmp_path / name), Stub(lambda _: response(200, body)))
+    assert [row["profile"]["amp_props"] for row in lines(tmp_path / "out.jsonl")] == [{"price": 1.1}] * 2
+    assert (tmp_path / "out.jsonl").read_text().count("1.10") == 2
+    assert len((tmp_path / "out.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("properties", [b"[1]", b'{"a": "\xff"}', b'{"a": 1,}'])
+async def test_an_answer_that_is_no_profile_is_the_error_of_its_row(tmp_path, properties):
+    def odd(request):
+        if user_of(request) == "odd":
+            return response(200, b'{"userData": {"user_id": "odd", "amp_props": %b}}' % properties)
+        return answer(request)
+
+    report = await done(enrichment(["u1", "odd", "u2"], tmp_path / "out.jsonl"), Stub(odd))
+    assert [row["error"] and row["error"]["type"] for row in lines(tmp_path / "out.jsonl")] == [
+        None,
+        "DecodeError",
+        None,
+    ]
+    assert report.failed == {"DecodeError": 1}
+
+
 async def test_jsonl_to_csv(tmp_path):
     content = '{"user_id": "u1", "tags": ["a"], "n": null}\n{"user_id": "lost", "extra": true}\n'
     await done(enrichment(written(tmp_path, "in.jsonl", content), tmp_path / "out.csv"))
