@@ -195,7 +195,7 @@ class Lane:
             try:
                 if self._is_seen:
                     attempt = Attempt(form.route, attempts, permit.waited, deadline is None)
-                    answer = await self._sender.seen(request, http, permit, until, decoder, attempt=attempt)
+                    answer = await self._sender.seen(request, http, permit, until, decoder, attempt, began)
                 else:
                     answer = await self._sender.send(request, http, permit, until, decoder)
             except RequestError as failure:

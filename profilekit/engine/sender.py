@@ -53,28 +53,23 @@ class Sender:
             RequestError: What it came to.
         """
         self.sent += 1
-        unused = False
         try:
             response = await self._transport.exchange(http, until, permit.sent)
-        except TransportError as error:
-            unused = not error.maybe_applied
+        except BaseException as error:
+            permit.release(unused=self._stayed(permit, error))
             raise
-        except asyncio.CancelledError:
-            unused = self._says_when_sent and not permit.counted
-            raise
-        finally:
-            permit.release(unused=unused)
+        permit.release()
         return wire.judge(request, response, decoder, self._account)
 
-    async def seen(
+    async def seen(  # noqa: PLR0917 - by name they cost a tenth of what telling does
         self,
         request: Request[Any],
         http: HttpRequest,
         permit: Permit | Pair,
         until: float,
         decoder: Decoder | None,
-        *,
         attempt: Attempt,
+        began: float,
     ) -> HttpResponse:
         """Send a request once, and tell whoever watches when it begins and what came of it.
 
@@ -85,19 +80,32 @@ class Sender:
             until: When to give up.
             decoder: What is to decode the answer.
             attempt: What they are told.
+            began: When it began, on the clock of the event loop.
 
         Raises:
             RequestError: What it came to.
         """
-        began = self._now()
         http = self._watch.began(attempt, http)
+        self.sent += 1
         try:
-            response = await self.send(request, http, permit, until, decoder)
+            # Not by way of ``send``: a coroutine within a coroutine costs a fifth of what telling does.
+            try:
+                response = await self._transport.exchange(http, until, permit.sent)
+            except BaseException as error:
+                permit.release(unused=self._stayed(permit, error))
+                raise
+            permit.release()
             attempt.status = response.status
-            return response
+            return wire.judge(request, response, decoder, self._account)
         except BaseException as error:
             attempt.error, attempt.status = type(error).__name__, getattr(error, "status", None) or None
             raise
         finally:
             attempt.seconds = self._now() - began
             self._watch.ended(attempt)
+
+    def _stayed(self, permit: Permit | Pair, error: BaseException) -> bool:
+        """Say whether a request surely never left, by what its exchange came to."""
+        if isinstance(error, TransportError):
+            return not error.maybe_applied
+        return isinstance(error, asyncio.CancelledError) and self._says_when_sent and not permit.counted

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from random import random
 
 from opentelemetry import metrics, trace
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import get_current
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
 from opentelemetry.trace import TracerProvider
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
@@ -78,19 +78,23 @@ class OpenTelemetry:
         )
 
     def began(self, attempt: Attempt) -> Mapping[str, str] | None:
-        """Count an attempt; if the vendor is to know of the trace, begin its span."""
+        """Count an attempt, and choose whether it is recorded."""
         target = self._traffic[attempt.route]
         target.active += 1
-        return None if self._propagator is None else self._propagated(attempt, target, self._propagator)
+        around = get_current()
+        # In a job there is mostly nothing around.
+        if random() < self._sample or (around and trace.get_current_span(around).is_recording()):
+            return self._chosen(attempt, target)
+        return None
 
     def ended(self, attempt: Attempt) -> None:
-        """Count what came of an attempt; record it, if it is one of the sample."""
+        """Count what came of an attempt; record it, if it was chosen."""
         target = self._traffic[attempt.route]
         target.active -= 1
         outcome = target.outcomes[attempt.status, attempt.error]
         outcome.count += 1
         outcome.seconds += attempt.seconds
-        if attempt.mark is not None or (self._propagator is None and self._is_chosen()):
+        if attempt.mark is not None:
             self._recorder.end(attempt, target.name, outcome.attributes, attempt.mark)
 
     def changed(self, event: Event) -> None:
@@ -114,19 +118,15 @@ class OpenTelemetry:
 
     # ---- one attempt ---------------------------------------------------------------------------
 
-    def _propagated(
-        self, attempt: Attempt, target: Target, propagator: TraceContextTextMapPropagator
-    ) -> Mapping[str, str] | None:
-        """Begin the span of an attempt, and return what tells the vendor of it."""
-        if not self._is_chosen():
+    def _chosen(self, attempt: Attempt, target: Target) -> Mapping[str, str] | None:
+        """Mark an attempt; if the vendor is to know of the trace, begin its span, and return what says so."""
+        if self._propagator is None:
+            attempt.mark = trace.INVALID_SPAN
             return None
-        span = attempt.mark = self._recorder.begin(attempt, target.name, target.attributes)
+        attempt.mark = span = self._recorder.begin(attempt, target.name, target.attributes)
         headers: dict[str, str] = {}
-        propagator.inject(headers, trace.set_span_in_context(span))
+        self._propagator.inject(headers, trace.set_span_in_context(span))
         return headers
-
-    def _is_chosen(self) -> bool:
-        return random() < self._sample or _is_recorded(get_current())
 
     # ---- what is counted -----------------------------------------------------------------------
 
@@ -140,8 +140,3 @@ class OpenTelemetry:
 
     def _seconds(self, _: CallbackOptions) -> Iterable[Observation]:
         return [Observation(outcome.seconds, outcome.attributes) for outcome in self._traffic.outcomes]
-
-
-def _is_recorded(around: Context) -> bool:
-    """Say whether a context is within a span that is recorded; in a job there is mostly nothing around."""
-    return bool(around) and trace.get_current_span(around).is_recording()

@@ -29,14 +29,14 @@ _NANOSECONDS = 1e9
 
 
 class _Ended(msgspec.Struct, frozen=True, gc=False):
-    """An attempt that has ended, when, and within which context; its span, if that has begun."""
+    """An attempt that has ended, when, and within which context; its span, if it is a valid one."""
 
     attempt: Attempt
     name: str
     attributes: Attributes
     at: int
     context: Context
-    span: Span | None
+    span: Span
 
 
 class Recorder:
@@ -63,14 +63,14 @@ class Recorder:
         """Return the span of an attempt that begins now."""
         return self._span(attempt, name, attributes, get_current(), time.time_ns())
 
-    def end(self, attempt: Attempt, name: str, attributes: Attributes, span: Span | None) -> None:
+    def end(self, attempt: Attempt, name: str, attributes: Attributes, span: Span) -> None:
         """Record an attempt that ends now, soon.
 
         Args:
             attempt: What is known of it.
             name: What its span is called.
             attributes: What it counts by.
-            span: Its span, if that has begun.
+            span: Its span; the invalid one where none has begun.
         """
         self._ended.append(_Ended(attempt, name, attributes, time.time_ns(), get_current(), span))
         if len(self._ended) == 1:
@@ -90,7 +90,7 @@ class Recorder:
 
     def _record(self, ended: _Ended) -> None:
         attempt, attributes, context, span = ended.attempt, ended.attributes, ended.context, ended.span
-        if span is None:
+        if span is trace.INVALID_SPAN:
             began = ended.at - int(attempt.seconds * _NANOSECONDS)
             span = self._span(attempt, ended.name, attributes, context, began)
         elif span.is_recording():
