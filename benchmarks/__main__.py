@@ -51,7 +51,7 @@ def parts(*, quick):
         "fetch large": partial(over, "fetch", compare.OURS, size=13_000),
         "fetch TLS": partial(over, "fetch", compare.TLS, tls=True),
         "update": partial(over, "update", compare.UPDATE),
-        "observer": partial(over, "fetch", compare.OBSERVER),
+        "observer": partial(alone, "in turns", 200 if quick else 2_000, module="observer"),
         "decode": partial(over, "decode", compare.DECODE),
         "decode userflux": partial(over, "decode userflux", compare.KEEP[:2]),
         "limiter": partial(alone, "limiter", 2 if quick else 10),

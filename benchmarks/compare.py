@@ -27,7 +27,6 @@ FETCH = (
 UPDATE = ("floor", "profilekit_stream", "profilekit_send", "wreq_msgspec", "aiohttp_tuned", "aiohttp_usual")
 OURS = ("floor", "profilekit_stream")
 TLS = ("floor", "profilekit_stream", "profilekit_send", "aiohttp_tuned")
-OBSERVER = ("profilekit_stream", "profilekit_observed", "profilekit_otel", "profilekit_otel_sampled")
 KEEP = ("decode_orjson", "decode_profilekit", "decode_into")
 DECODE = (*KEEP, "decode_json", "decode_pydantic", "decode_cattrs")
 
