@@ -16,7 +16,7 @@ _LINE_BREAKS = str.maketrans("\n\r", "  ")
 
 
 @lru_cache(maxsize=64)
-def verbatim(kind: Any) -> Any:
+def verbatim(kind: Any) -> type[msgspec.Struct] | None:
     """Return a type that decodes as a Struct does, and encodes to the same, in half the time.
 
     What its optional ``dict[str, Any]`` fields hold is neither built nor written anew: it is refused where
@@ -26,14 +26,14 @@ def verbatim(kind: Any) -> Any:
         kind: The type of an answer.
 
     Returns:
-        A type to decode into; ``kind`` itself where nothing could be gained.
+        A type to decode into; None where it would gain nothing, or lose what the Struct looks for itself.
     """
     if not (isinstance(kind, type) and issubclass(kind, msgspec.Struct)) or hasattr(kind, "__post_init__"):
-        return kind
+        return None
     fields = msgspec.structs.fields(kind)
     names = tuple(field.name for field in fields if field.type in _OBJECTS and field.default is None)
     if not names:
-        return kind
+        return None
 
     def look_over(value: Any) -> None:
         for name in names:

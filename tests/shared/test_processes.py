@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 from fleet import Fleet
+from redises import told
 
 from profilekit import Rate
 
@@ -15,6 +16,8 @@ AWAY = {
         lambda redis: redis.send_signal(signal.SIGCONT),
     ),
     "killed, and empty when it is back": (lambda redis: redis.kill(), lambda redis: redis.start()),
+    "full": (told("CONFIG", "SET", "maxmemory", 1), told("CONFIG", "SET", "maxmemory", 0)),
+    "slow": (told("CLIENT", "PAUSE", 2500), lambda redis: None),
 }
 
 

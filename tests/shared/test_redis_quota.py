@@ -15,7 +15,7 @@ import pytest
 import redis
 import trustme
 from clock import most_in_window
-from redises import RedisServer, free_port
+from redises import RedisServer, free_port, told
 from stub import Stub, answering, response
 
 from profilekit import ProfileClient, Rate, amplitude
@@ -289,14 +289,6 @@ def restart(server):
     server.start()
 
 
-def redis_says(*command):
-    def say(server):
-        with server.client() as client:
-            client.execute_command(*command)
-
-    return say
-
-
 def locks(server):
     with server.client() as client:
         client.config_set("requirepass", SECRET)
@@ -315,15 +307,15 @@ LOSSES = {
         lambda server: server.send_signal(signal.SIGCONT),
         "it does not answer in time",
     ),
-    "slow": (redis_says("CLIENT", "PAUSE", 1500), lambda server: None, "it does not answer in time"),
+    "slow": (told("CLIENT", "PAUSE", 1500), lambda server: None, "it does not answer in time"),
     "full": (
-        redis_says("CONFIG", "SET", "maxmemory", 1),
-        redis_says("CONFIG", "SET", "maxmemory", 0),
+        told("CONFIG", "SET", "maxmemory", 1),
+        told("CONFIG", "SET", "maxmemory", 0),
         "its memory is full",
     ),
     "a replica": (
-        redis_says("REPLICAOF", "127.0.0.1", 1),
-        redis_says("REPLICAOF", "NO", "ONE"),
+        told("REPLICAOF", "127.0.0.1", 1),
+        told("REPLICAOF", "NO", "ONE"),
         "it is a replica that cannot be written to",
     ),
     "locked": (locks, unlocks, "it refuses the user or the password"),
@@ -380,7 +372,7 @@ async def test_one_that_forgot_everything_is_told_what_left_before_it_hands_out_
         await is_shared(client)
         async with working(client) as seen:
             await more(seen, "ok", 60)
-            redis_says("FLUSHALL")(server)
+            told("FLUSHALL")(server)
             await eventually(lambda: state(client).startswith("alone: it was started a moment ago"))
             await more(seen, "ok", 5)
             await is_shared(client)
@@ -397,8 +389,8 @@ async def test_a_connection_that_breaks_is_no_loss(server, caplog):
         async with working(client) as seen:
             for _ in range(5):
                 await more(seen, "ok", 5)
-                redis_says("CLIENT", "KILL", "TYPE", "normal")(server)
-                redis_says("CLIENT", "KILL", "TYPE", "pubsub")(server)
+                told("CLIENT", "KILL", "TYPE", "normal")(server)
+                told("CLIENT", "KILL", "TYPE", "pubsub")(server)
             await more(seen, "ok", 5)
     assert caplog.records == []
 
@@ -421,7 +413,7 @@ async def test_the_script_is_loaded_again_where_it_was_flushed(server, caplog):
         await is_shared(client)
         async with working(client) as seen:
             await more(seen, "ok", 5)
-            redis_says("SCRIPT", "FLUSH")(server)
+            told("SCRIPT", "FLUSH")(server)
             await more(seen, "ok", 20)
     assert caplog.records == []
 

@@ -63,3 +63,13 @@ class RedisServer:
 
     def client(self):
         return redis.Redis.from_url(self.url, decode_responses=True)
+
+
+def told(*command):
+    """Return what gives a server a command."""
+
+    def tell(server):
+        with server.client() as client:
+            client.execute_command(*command)
+
+    return tell
