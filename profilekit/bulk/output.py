@@ -55,8 +55,10 @@ def _parts(job: Job) -> dict[str, str]:
 
 
 def is_struct(kind: Any) -> bool:
-    """Say whether a type is a Struct, whose fields are columns."""
-    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    """Say whether a type is a Struct whose fields have names, and so can be columns."""
+    return (
+        isinstance(kind, type) and issubclass(kind, msgspec.Struct) and not kind.__struct_config__.array_like
+    )
 
 
 def expander(kind: Any) -> Callable[[bytes], Mapping[str, Any]]:

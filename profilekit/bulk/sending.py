@@ -11,7 +11,7 @@ import orjson
 
 from profilekit.bulk.job import Job
 from profilekit.bulk.journal import Journal
-from profilekit.bulk.verbatim import verbatim
+from profilekit.bulk.verbatim import encoded, verbatim
 from profilekit.client import ProfileClient
 from profilekit.errors import (
     AuthError,
@@ -209,9 +209,7 @@ def _form_of(job: Job) -> tuple[Any, Callable[[Any], bytes]]:
     """Return what answers are decoded into, and what encodes them again."""
     if job.properties:
         return None, picked(job.properties)
-    if job.into is not None or not job.is_read:
-        return job.into, msgspec.json.encode
-    return verbatim(result_type(job.request)), msgspec.json.encode
+    return verbatim(result_type(job.request)) if job.into is None else job.into, encoded
 
 
 def record(error: ProfileKitError) -> bytes:

@@ -94,6 +94,18 @@ async def test_an_answer_over_several_lines_is_one_line_of_the_output(tmp_path):
     assert len((tmp_path / "out.csv").read_text().splitlines()) == 3
 
 
+class Untouched(msgspec.Struct):
+    amp_props: msgspec.Raw
+
+
+@pytest.mark.parametrize("into", [Untouched, msgspec.Raw])
+async def test_what_the_caller_leaves_undecoded_is_one_line_too(tmp_path, into):
+    body = b'{"userData": {"amp_props":\r\n {"a":\n1}}}'
+    job = enrichment(["u1", "u2"], tmp_path / "out.jsonl", into=into)
+    await done(job, Stub(lambda _: response(200, body)))
+    assert [row["profile"]["amp_props"] for row in lines(tmp_path / "out.jsonl")] == [{"a": 1}] * 2
+
+
 @pytest.mark.parametrize("properties", [b"[1]", b'{"a": "\xff"}', b'{"a": 1,}'])
 async def test_an_answer_that_is_no_profile_is_the_error_of_its_row(tmp_path, properties):
     def odd(request):

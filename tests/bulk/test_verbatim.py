@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from profilekit import amplitude, userflux
-from profilekit.bulk.verbatim import verbatim
+from profilekit.bulk.verbatim import encoded, verbatim
 
 # All but the specification's own example, of which no member has the type that the same document names.
 SAMPLES = [
@@ -29,7 +29,7 @@ JSON = st.recursive(
 
 def through(kind, body):
     """Return what a job writes of an answer."""
-    return msgspec.json.encode(msgspec.json.decode(body, type=verbatim(kind)))
+    return encoded(msgspec.json.decode(body, type=verbatim(kind)))
 
 
 def built(kind, body):
@@ -115,6 +115,29 @@ def test_a_struct_keeps_its_names_order_tag_and_defaults():
         through(Nested, b'{"type":"nested"}')
 
 
+class Whole(msgspec.Struct):
+    """One that writes its defaults, too, and has a tag of its own with a dot in it."""
+
+    class Inner(msgspec.Struct, tag=True):
+        things: dict[str, Any] | None = None
+
+    name: str = "nobody"
+    things: dict[str, Any] | None = None
+
+
+@pytest.mark.parametrize(
+    "body", [b"{}", b'{"things":null}', b'{"name":"a","things":{}}', b'{"things":{"a":1}}']
+)
+def test_what_is_not_there_is_null_where_defaults_are_written(body):
+    assert through(Whole, body) == built(Whole, body)
+    assert orjson.loads(through(Whole, body))
+
+
+def test_a_tag_that_is_the_name_of_a_class_within_another_stays():
+    body = b'{"type":"Whole.Inner","things":{"a":1}}'
+    assert through(Whole.Inner, body) == built(Whole.Inner, body) == body
+
+
 class Checked(msgspec.Struct):
     """One that looks at what it is given."""
 
@@ -129,6 +152,12 @@ class Required(msgspec.Struct):
     things: dict[str, Any]
 
 
-@pytest.mark.parametrize("kind", [Checked, Required, amplitude.Recommendation, dict[str, Any], type(None)])
+class Positional(msgspec.Struct, array_like=True):
+    things: dict[str, Any] | None = None
+
+
+@pytest.mark.parametrize(
+    "kind", [Checked, Required, Positional, amplitude.Recommendation, dict[str, Any], type(None)]
+)
 def test_there_is_none_where_nothing_is_gained_or_a_look_of_its_own_would_be_lost(kind):
     assert verbatim(kind) is None
