@@ -64,6 +64,9 @@ class ProfileClient:
             stays open.
         transport: Makes what sends, for each account; for tests, and for networks of one's own.
 
+    Attributes:
+        shares_reads: Whether a read may be answered by a like one, under way or kept.
+
     Raises:
         ConfigError: When one of them cannot be used.
     """
@@ -88,6 +91,7 @@ class ProfileClient:
         self._accounts = by_vendor(accounts)
         self._timeout = timeout
         self._watch = watch_of(observer)
+        self.shares_reads = single_flight or cache is not None
         policy = Policy(retry, breaker, single_flight, cache, self._watch)
         quota_of = quota or _local
         transport_for = select(tls=tls, proxy=proxy, session=session, transport=transport)

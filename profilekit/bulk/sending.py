@@ -70,7 +70,7 @@ class Sending:
         """Take what sends, what takes the answers, what is told of each, and what ends it."""
         self._client, self._journal = client, journal
         self._vendor = job.request.endpoint.vendor.name
-        self._into, self._encode = _form_of(job)
+        self._into, self._encode = _form_of(job, client)
         self._in_order = not job.is_read
         self._progress, self._stop = progress, stop
         self._todo: Iterator[Item] = iter(())
@@ -205,11 +205,14 @@ class Sending:
                 del self._waiting[user_id]
 
 
-def _form_of(job: Job) -> tuple[Any, Callable[[Any], bytes]]:
+def _form_of(job: Job, client: ProfileClient) -> tuple[Any, Callable[[Any], bytes]]:
     """Return what answers are decoded into, and what encodes them again."""
     if job.properties:
         return None, picked(job.properties)
-    return verbatim(result_type(job.request)) if job.into is None else job.into, encoded
+    if job.into is not None or client.shares_reads:
+        # What others have read is of the vendor's own type.
+        return job.into, encoded
+    return verbatim(result_type(job.request)), encoded
 
 
 def record(error: ProfileKitError) -> bytes:

@@ -17,7 +17,7 @@ import orjson
 import pytest
 from stub import Stub, response
 
-from profilekit import Breaker, ProfileClient, Rate, Retry, amplitude, userflux
+from profilekit import Breaker, Cache, ProfileClient, Rate, Retry, amplitude, userflux
 from profilekit.bulk import Job, Outlook, Progress, look_ahead, run, sending
 from profilekit.bulk import journal as journal_module
 from profilekit.bulk import output as output_module
@@ -120,6 +120,15 @@ async def test_an_answer_that_is_no_profile_is_the_error_of_its_row(tmp_path, pr
         None,
     ]
     assert report.failed == {"DecodeError": 1}
+
+
+async def test_what_the_client_has_kept_is_not_asked_for_again(tmp_path):
+    stub = Stub(answer)
+    async with ProfileClient(*ACCOUNTS, transport=stub, cache=Cache(ttl=60)) as client:
+        await client.send_all([amplitude.GetProfile("u1"), amplitude.GetProfile("u2")])
+        await run(enrichment(["u1", "u2", "u3"], tmp_path / "out.jsonl"), client)
+    assert sorted(map(user_of, stub.requests)) == ["u1", "u2", "u3"]
+    assert [row["profile"]["user_id"] for row in lines(tmp_path / "out.jsonl")] == ["u1", "u2", "u3"]
 
 
 async def test_jsonl_to_csv(tmp_path):
