@@ -221,21 +221,26 @@ def test_headers_that_cannot_be_sent_are_left_out(bad, caplog):
 
 
 class Broken:
+    def __init__(self, kind=LookupError, *names):
+        self.kind, self.names = kind, names or ("began", "ended", "changed")
+
     def __getattr__(self, name):
         if name not in {"began", "ended", "changed"}:
             raise AttributeError(name)
 
         def fail(_):
-            raise LookupError(f"no {name}")
+            if name in self.names:
+                raise self.kind(f"no {name}")
 
         return fail
 
 
-def test_an_observer_that_raises_hurts_no_request_and_is_logged_once(caplog):
+@pytest.mark.parametrize("kind", [LookupError, asyncio.CancelledError])
+def test_an_observer_that_raises_hurts_no_request_and_is_logged_once(kind, caplog):
     stub = Stub(answering(response(404, b"no " + ID.encode()), response(200, b'{"userData": {}}')))
 
     async def main():
-        async with client(Broken(), stub) as one:
+        async with client(Broken(kind), stub) as one:
             with pytest.raises(errors.ProfileNotFoundError):
                 await one.send(GET)
             outcomes = await one.send_all([GET] * 5)
@@ -243,8 +248,40 @@ def test_an_observer_that_raises_hurts_no_request_and_is_logged_once(caplog):
 
     assert virtual(main()) == (0, [Ok] * 5)
     (record,) = [record for record in caplog.records if record.levelno > logging.DEBUG]
-    assert "LookupError: no changed" in record.getMessage()
+    assert f"{kind.__name__}: no changed" in record.getMessage()
     assert ID not in caplog.text
+
+
+class Ending(BaseException):
+    """As KeyboardInterrupt, which nobody may keep from its way."""
+
+
+@pytest.mark.parametrize("name", ["began", "ended"])
+def test_what_ends_everything_leaves_no_permit_behind(name):
+    async def main():
+        before = Notes()
+        async with client([before, Broken(Ending, name)], Stub()) as one:
+            with pytest.raises(Ending):
+                await one.send(GET)
+            return one.stats().in_flight, len(before.begun), len(before.attempts)
+
+    assert virtual(main()) == (0, 1, 1)
+
+
+def test_the_status_is_told_whatever_comes_of_judging_an_answer():
+    class Odd(amplitude.Account, frozen=True):
+        def secrets(self):
+            raise ValueError("odd")
+
+    async def main():
+        notes = Notes()
+        odd = Odd(secret_key=KEY)
+        async with ProfileClient(odd, transport=Stub(lambda _: response(500, b"x")), observer=notes) as one:
+            with pytest.raises(ValueError, match="odd"):
+                await one.send(GET)
+        return [(attempt.status, attempt.error) for attempt in notes.attempts]
+
+    assert virtual(main()) == [(500, "ValueError")]
 
 
 def test_what_the_vendor_said_of_a_user_is_not_logged_with_what_the_observer_raised(caplog):

@@ -149,6 +149,25 @@ def test_the_sampler_decides_which_spans_are_recorded_and_metrics_count_all():
     assert telemetry.points("http.client.request.duration")[0].count == 500
 
 
+def test_an_attempt_is_recorded_though_the_event_loop_of_another_came_to_its_end():
+    telemetry = Telemetry()
+
+    def client():
+        return ProfileClient(amplitude.Account(secret_key=KEY), transport=Stub(), observer=telemetry.observer)
+
+    async def ended():
+        await (await client().__aenter__()).send(GET)
+
+    async def goes_on():
+        async with client() as one:
+            await one.send(GET)
+            await asyncio.sleep(0.5)
+            return len(telemetry.spans)
+
+    virtual(ended())
+    assert virtual(goes_on()) == 2
+
+
 def test_attempts_are_recorded_together_within_half_a_second():
     telemetry = Telemetry()
     recorded = []

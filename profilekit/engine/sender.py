@@ -85,11 +85,11 @@ class Sender:
         Raises:
             RequestError: What it came to.
         """
-        http = self._watch.began(attempt, http)
-        self.sent += 1
         try:
             # Not by way of ``send``: a coroutine within a coroutine costs a fifth of what telling does.
             try:
+                http = self._watch.began(attempt, http)
+                self.sent += 1
                 response = await self._transport.exchange(http, until, permit.sent)
             except BaseException as error:
                 permit.release(unused=self._stayed(permit, error))
@@ -98,7 +98,8 @@ class Sender:
             attempt.status = response.status
             return wire.judge(request, response, decoder, self._account)
         except BaseException as error:
-            attempt.error, attempt.status = type(error).__name__, getattr(error, "status", None) or None
+            attempt.error = type(error).__name__
+            attempt.status = getattr(error, "status", None) or attempt.status
             raise
         finally:
             attempt.seconds = self._now() - began

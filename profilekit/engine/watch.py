@@ -1,8 +1,10 @@
 """Whoever watches is told, and the log; and whatever becomes of that, the work goes on."""
 
+import asyncio
 import logging
 import traceback
 from collections.abc import Sequence
+from typing import Any
 
 from profilekit.engine.transport import HttpRequest
 from profilekit.engine.wire import with_headers
@@ -12,6 +14,9 @@ from profilekit.observer import Attempt, Event, Observer
 __all__ = ["Watch", "watch_of"]
 
 _LOGGER = logging.getLogger("profilekit")
+
+# Somebody else's, and whoever sends is not to suffer. Nothing that does not wait can be cancelled.
+_RAISED = (Exception, asyncio.CancelledError)
 
 
 class _Nobody:
@@ -48,7 +53,7 @@ class Watch:
         try:
             headers = self._observer.began(attempt)
             return with_headers(http, headers) if headers else http
-        except Exception as error:  # noqa: BLE001 - somebody else's, and whoever sends is not to suffer
+        except _RAISED as error:
             self._raised(error)
             return http
 
@@ -56,7 +61,7 @@ class Watch:
         """Tell what came of an attempt."""
         try:
             self._observer.ended(attempt)
-        except Exception as error:  # noqa: BLE001 - as above
+        except _RAISED as error:
             self._raised(error)
 
     def changed(self, event: Event) -> None:
@@ -68,10 +73,10 @@ class Watch:
         """Tell the observer of a change that is in the log."""
         try:
             self._observer.changed(event)
-        except Exception as error:  # noqa: BLE001 - as above
+        except _RAISED as error:
             self._raised(error)
 
-    def _raised(self, error: Exception) -> None:
+    def _raised(self, error: BaseException) -> None:
         """Say what the observer raised, once."""
         if not self._has_raised:
             self._has_raised = True
@@ -89,16 +94,19 @@ class _Several(Watch):
         self.sees_attempts = any(watch.sees_attempts for watch in self._watches)
 
     def began(self, attempt: Attempt, http: HttpRequest) -> HttpRequest:
-        marks = []
-        for watch in self._watches:
-            attempt.mark = None
-            http = watch.began(attempt, http)
-            marks.append(attempt.mark)
-        attempt.mark = marks
+        marks: list[Any] = []
+        try:
+            for watch in self._watches:
+                attempt.mark = None
+                http = watch.began(attempt, http)
+                marks.append(attempt.mark)
+        finally:
+            # Who was told of its begin will be told of its end.
+            attempt.mark = marks
         return http
 
     def ended(self, attempt: Attempt) -> None:
-        for watch, mark in zip(self._watches, attempt.mark, strict=True):
+        for watch, mark in zip(self._watches, attempt.mark, strict=False):
             attempt.mark = mark
             watch.ended(attempt)
 

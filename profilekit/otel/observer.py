@@ -71,7 +71,7 @@ class OpenTelemetry:
             "http.client.active_requests", [self._active], "{request}", "Number of active HTTP requests."
         )
         meter.create_observable_counter(
-            "profilekit.attempts", [self._counts], "{attempt}", "Requests sent, retries included."
+            "profilekit.attempts", [self._counts], "{attempt}", "Attempts that have ended, retries included."
         )
         meter.create_observable_counter(
             "profilekit.attempt.time", [self._seconds], "s", "How long they took, together."

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections import deque
+from weakref import WeakSet
 
 import msgspec
 from opentelemetry import trace
@@ -46,6 +47,7 @@ class Recorder:
         """Make the histograms."""
         self._tracer = tracer
         self._ended: deque[_Ended] = deque()
+        self._waiting: WeakSet[asyncio.AbstractEventLoop] = WeakSet()
         self._durations = meter.create_histogram(
             "http.client.request.duration",
             "s",
@@ -73,10 +75,18 @@ class Recorder:
             span: Its span; the invalid one where none has begun.
         """
         self._ended.append(_Ended(attempt, name, attributes, time.time_ns(), get_current(), span))
-        if len(self._ended) == 1:
-            asyncio.get_running_loop().call_later(_LONGEST, self.flush)
-        elif len(self._ended) >= _TOGETHER:
+        if len(self._ended) >= _TOGETHER:
             self.flush()
+            return
+        # Of each event loop, as another one may be held up, or at its end.
+        loop = asyncio.get_running_loop()
+        if loop not in self._waiting:
+            self._waiting.add(loop)
+            loop.call_later(_LONGEST, self._due, loop)
+
+    def _due(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._waiting.discard(loop)
+        self.flush()
 
     def flush(self) -> None:
         """Record what has ended so far."""

@@ -112,6 +112,8 @@ class SharedQuota:
 
     async def close(self) -> None:
         """Give back what is in hand, and leave."""
+        if self._tasks:
+            self._tasks[0].remove_done_callback(self._kept)
         for task in self._tasks:
             await _end(task)
         if self._tasks:
@@ -218,11 +220,10 @@ class SharedQuota:
             await asyncio.sleep(_APART)
 
     def _kept(self, keeper: asyncio.Task[None]) -> None:
-        """Go on alone where nobody asks any more, by a fault of ours, so that nobody waits for ever."""
-        if keeper.cancelled():
-            return
-        fault = {"message": "what asks for permits has failed", "exception": keeper.exception()}
-        asyncio.get_running_loop().call_exception_handler(fault)
+        """Go on alone where nobody asks any more, so that nobody waits for ever."""
+        if not keeper.cancelled():
+            fault = {"message": "what asks for permits has failed", "exception": keeper.exception()}
+            asyncio.get_running_loop().call_exception_handler(fault)
         self._lose("it is not asked any more")
         self._wake()
 

@@ -552,6 +552,17 @@ async def test_a_fault_of_what_asks_is_told_and_a_share_is_used_from_then_on(ser
     assert most_in_window(stub.times, RATE.per) <= RATE.requests
 
 
+async def test_where_what_asks_was_cancelled_a_share_is_used_from_then_on(server):
+    ledger, stub = FaultyLedger(shared(server), "profilekit:{test}", RATE), Stub()
+    quota = SharedQuota(ledger, RATE, vendor="amplitude", name="test", fails=False, part_at_start=0.5)
+    async with opened(lambda account: quota, stub) as client, working(client) as seen:
+        await is_shared(client)
+        quota._tasks[0].cancel()
+        await eventually(lambda: state(client) == "alone: it is not asked any more")
+        await more(seen, "ok", 50)
+    assert set(seen) == {"ok"}
+
+
 # ---- how often it asks -------------------------------------------------------------------------
 
 
