@@ -17,7 +17,7 @@ from typing import Any, Self
 
 import orjson
 
-from profilekit.bulk.place import take_place
+from profilekit.bulk.place import take_free_place, take_place
 from profilekit.errors import ConfigError
 from profilekit.locking import lock
 
@@ -81,20 +81,26 @@ class Journal:
             ConfigError: When the file that is there is no journal.
             OSError: When it cannot be written.
         """
-        if self.path.exists():
-            with self.path.open("r+b") as file:
-                self._lock(file.fileno())
-                self._refuse_foreign(file.readline())
         # It gets its name when its first line is whole.
         part = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
         self._file = self._opened(part, os.O_CREAT | os.O_EXCL)
         self._append(orjson.dumps({"journal": _VERSION, **job}))
         try:
             self.sync()
-            take_place(part, self.path)
-        except OSError:
+            self._take_place(part)
+        except (OSError, ConfigError):
             part.unlink(missing_ok=True)
             raise
+
+    def _take_place(self, part: Path) -> None:
+        """Be the journal: where there is none, or in place of one that nobody is at work with."""
+        with suppress(FileExistsError):
+            take_free_place(part, self.path)
+            return
+        with self.path.open("r+b") as file:
+            self._lock(file.fileno(), self.path)
+            self._refuse_foreign(file.readline())
+            take_place(part, self.path)
 
     def look(self, job: dict[str, Any]) -> None:
         """Read the journal of the same job, without touching it.
@@ -132,17 +138,21 @@ class Journal:
         # Profiles are nobody else's business.
         file = os.open(path, os.O_RDWR | os.O_APPEND | flags, 0o600)
         try:
-            self._lock(file)
+            self._lock(file, path)
         except ConfigError:
             os.close(file)
             raise
         return file
 
-    def _lock(self, file: int) -> None:
+    def _lock(self, file: int, path: Path) -> None:
         try:
             lock(file)
+            # Whoever had it before may have put another in its place.
+            is_there = os.path.samestat(os.fstat(file), path.stat())
         except OSError:
-            raise ConfigError(f"{self.path} is in use: another run of the job is at work") from None
+            is_there = False
+        if not is_there:
+            raise ConfigError(f"{self.path} is in use: another run of the job is at work")
 
     def _refuse_foreign(self, first: bytes) -> dict[str, Any]:
         """Return what the first line says, where it is that of a journal."""

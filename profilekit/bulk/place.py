@@ -1,9 +1,13 @@
 """A file that takes the place of another, or a name that is free, for good."""
 
+import errno
 import os
 from pathlib import Path
 
-__all__ = ["take_place"]
+__all__ = ["take_free_place", "take_place"]
+
+# File systems that know no second name for a file.
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 
 def take_place(part: Path, path: Path) -> None:
@@ -13,11 +17,35 @@ def take_place(part: Path, path: Path) -> None:
         OSError: When it cannot.
     """
     part.replace(path)
+    _keep(path.parent)
+
+
+def take_free_place(part: Path, path: Path) -> None:
+    """Do the same where nobody has the name.
+
+    Raises:
+        FileExistsError: When somebody has it.
+        OSError: When it cannot.
+    """
+    try:
+        path.hardlink_to(part)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        part.replace(path)
+    else:
+        part.unlink()
+    _keep(path.parent)
+
+
+def _keep(folder: Path) -> None:
     if os.name == "nt":
         # Windows has no such thing as the file of a folder.
         return
-    folder = os.open(path.parent, os.O_RDONLY)
+    file = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(file)
     finally:
-        os.close(folder)
+        os.close(file)

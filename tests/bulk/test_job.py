@@ -131,6 +131,17 @@ async def test_what_the_client_has_kept_is_not_asked_for_again(tmp_path):
     assert [row["profile"]["user_id"] for row in lines(tmp_path / "out.jsonl")] == ["u1", "u2", "u3"]
 
 
+async def test_of_two_runs_that_begin_together_one_is_refused(tmp_path):
+    stub = Stub(answer, latency=0.05)
+    job = enrichment([f"u{number}" for number in range(20)], tmp_path / "out.jsonl")
+    runs = await asyncio.gather(done(job, stub), done(job, stub), return_exceptions=True)
+    (refused,) = [each for each in runs if isinstance(each, Exception)]
+    assert isinstance(refused, ConfigError)
+    assert "another run of the job is at work" in str(refused)
+    assert len(stub.requests) == 20
+    assert len(lines(tmp_path / "out.jsonl")) == 20
+
+
 async def test_jsonl_to_csv(tmp_path):
     content = '{"user_id": "u1", "tags": ["a"], "n": null}\n{"user_id": "lost", "extra": true}\n'
     await done(enrichment(written(tmp_path, "in.jsonl", content), tmp_path / "out.csv"))

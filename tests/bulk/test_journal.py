@@ -1,8 +1,11 @@
+import errno
 import os
 import random
+from pathlib import Path
 
 import pytest
 
+from profilekit.bulk import journal
 from profilekit.bulk.journal import Journal, is_at_end
 from profilekit.errors import ConfigError
 
@@ -147,3 +150,36 @@ def test_what_was_added_is_written_when_it_closes_and_nothing_after_that(tmp_pat
         journal.flush()
     os.close(other)
     assert (tmp_path / "other").read_bytes() == b""
+
+
+def test_who_looked_before_another_run_began_is_refused_all_the_same(tmp_path):
+    with Journal(tmp_path / "j", 10) as first, Journal(tmp_path / "j", 10) as second:
+        first.begin(JOB)
+        with pytest.raises(ConfigError, match="is in use"):
+            second.begin(JOB)
+        assert [path.name for path in tmp_path.iterdir()] == ["j"]
+
+
+@pytest.mark.parametrize("carries_on", [True, False])
+def test_who_holds_what_another_run_has_replaced_is_refused(tmp_path, monkeypatch, carries_on):
+    path = written(tmp_path / "j")
+    lock = journal.lock
+
+    def late(file):
+        lock(file)
+        if os.path.samestat(os.fstat(file), path.stat()):
+            (tmp_path / "new").write_bytes(b"")
+            (tmp_path / "new").replace(path)
+
+    monkeypatch.setattr(journal, "lock", late)
+    with Journal(path, 10) as mine, pytest.raises(ConfigError, match="is in use"):
+        mine.resume(JOB) if carries_on else mine.begin(JOB)
+
+
+def test_a_file_system_without_links_will_do(tmp_path, monkeypatch):
+    def refuse(path, target):
+        raise PermissionError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    assert resumed(written(tmp_path / "j")).done == 3
+    assert resumed(written(tmp_path / "j")).done == 3
