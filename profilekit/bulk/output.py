@@ -16,10 +16,11 @@ from profilekit.bulk.kinds import Kinds
 from profilekit.bulk.rows import no_column
 from profilekit.bulk.sink import Layout, open_sink
 from profilekit.bulk.source import Rows
+from profilekit.bulk.structs import alike, is_struct
 from profilekit.bulk.survey import Survey, changed, digest_of, numbered
 from profilekit.errors import ConfigError
 
-__all__ = ["expander", "is_struct", "layout_of", "write_out"]
+__all__ = ["expander", "layout_of", "write_out"]
 
 
 def layout_of(job: Job, survey: Survey) -> Layout:
@@ -54,16 +55,10 @@ def _parts(job: Job) -> dict[str, str]:
     return {name: job.prefix + name for name in names}
 
 
-def is_struct(kind: Any) -> bool:
-    """Say whether a type is a Struct whose fields have names, and so can be columns."""
-    return (
-        isinstance(kind, type) and issubclass(kind, msgspec.Struct) and not kind.__struct_config__.array_like
-    )
-
-
 def expander(kind: Any) -> Callable[[bytes], Mapping[str, Any]]:
     """Return what takes the JSON of a Struct apart, with datetimes as such."""
-    decode = msgspec.json.Decoder(kind).decode
+    # Code of the Struct's own has run already, when the answer came.
+    decode = msgspec.json.Decoder(alike(kind) if is_struct(kind) else kind).decode
     return lambda value: msgspec.to_builtins(decode(value), builtin_types=(datetime,))
 
 

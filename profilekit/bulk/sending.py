@@ -16,6 +16,7 @@ from profilekit.client import ProfileClient
 from profilekit.errors import (
     AuthError,
     ConfigError,
+    DecodeError,
     ProfileKitError,
     QuotaUnavailableError,
     StatusError,
@@ -174,7 +175,7 @@ class Sending:
     def _settle(self, outcome: Outcome[Any]) -> None:
         item = self._under_way.pop(id(outcome.request))
         if not isinstance(outcome, Failed):
-            self._done(item, self._encode(outcome.value), None)
+            self._keep(item, outcome.value)
         elif isinstance(outcome.error, QuotaUnavailableError):
             self._held = _AGAIN
             self._next.append(item)
@@ -187,6 +188,14 @@ class Sending:
             self._refused = outcome.error
         else:
             self._done(item, None, outcome.error)
+
+    def _keep(self, item: Item, value: Any) -> None:
+        try:
+            text = self._encode(value)
+        except DecodeError as error:
+            self._done(item, None, error)
+        else:
+            self._done(item, text, None)
 
     def _done(self, item: Item, value: bytes | None, error: ProfileKitError | None) -> None:
         row, user_id, _ = item
@@ -224,7 +233,11 @@ def record(error: ProfileKitError) -> bytes:
 
 
 def picked(names: tuple[str, ...]) -> Callable[[Any], bytes]:
-    """Return what encodes some properties of a profile: its properties, computed ones, or fields."""
+    """Return what encodes some properties of a profile: its properties, computed ones, or fields.
+
+    It raises DecodeError where one of them cannot be a column: a whole number beyond 64 bits, or what is
+    nested more than 254 times.
+    """
 
     def encode(profile: Any) -> bytes:
         known = [getattr(profile, name, None) or {} for name in ("properties", "computed_properties")]
@@ -233,6 +246,10 @@ def picked(names: tuple[str, ...]) -> Callable[[Any], bytes]:
             holder = next((each for each in known if name in each), None)
             field = getattr(profile, name) if name in profile.__struct_fields__ else None
             picked[name] = field if holder is None else holder[name]
-        return msgspec.json.encode(picked)
+        try:
+            # What orjson cannot write now, it could not write into an output either.
+            return orjson.dumps(picked, default=msgspec.to_builtins)
+        except TypeError as error:
+            raise DecodeError(f"the properties cannot be columns: {error}") from None
 
     return encode

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from profilekit.bulk.output import is_struct
+from profilekit.bulk.structs import alike, is_struct
 
 __all__ = ["encoded", "verbatim"]
 
@@ -50,34 +50,11 @@ def verbatim(kind: Any) -> type[msgspec.Struct] | None:
             if raw is not _NULL:
                 _look_over(value, name, encode_name, raw)
 
-    settings = kind.__struct_config__
-    return msgspec.defstruct(
-        kind.__name__,
-        [_raw(field) if field.name in names else _same(field) for field in fields],
-        namespace={"__post_init__": look_over},
-        kw_only=True,
-        omit_defaults=settings.omit_defaults,
-        forbid_unknown_fields=settings.forbid_unknown_fields,
-        tag=settings.tag,
-        tag_field=settings.tag_field,
-    )
+    return alike(kind, dict.fromkeys(names, (msgspec.Raw, _NULL)), look_over)
 
 
 def _is_object(field: msgspec.structs.FieldInfo) -> bool:
     return field.type == _OBJECT and field.default is None
-
-
-def _raw(field: msgspec.structs.FieldInfo) -> tuple[str, Any, Any]:
-    return field.name, msgspec.Raw, msgspec.field(name=field.encode_name, default=_NULL)
-
-
-def _same(field: msgspec.structs.FieldInfo) -> tuple[str, Any, Any]:
-    settings: dict[str, Any] = {
-        "name": field.encode_name,
-        "default": field.default,
-        "default_factory": field.default_factory,
-    }
-    return field.name, field.type, msgspec.field(**settings)
 
 
 def _look_over(value: Any, name: str, encode_name: str, raw: msgspec.Raw) -> None:

@@ -12,6 +12,7 @@ from profilekit.bulk.sending import picked, record
 from profilekit.client import ProfileClient
 from profilekit.errors import (
     ConfigError,
+    DecodeError,
     ProfileKitError,
     QuotaUnavailableError,
     TransportError,
@@ -106,4 +107,7 @@ class Asking:
     def _answer(self, outcome: Outcome[Any]) -> Was:
         if isinstance(outcome, Failed):
             return None, record(outcome.error)
-        return self._encode(outcome.value), None
+        try:
+            return self._encode(outcome.value), None
+        except DecodeError as error:
+            return None, record(error)

@@ -8,9 +8,10 @@ import orjson
 
 from profilekit.bulk import parquet
 from profilekit.bulk.journal import Was
-from profilekit.bulk.output import expander, is_struct
+from profilekit.bulk.output import expander
 from profilekit.bulk.sending import record
 from profilekit.bulk.sink import Layout, cells_of
+from profilekit.bulk.structs import is_struct
 from profilekit.errors import ConfigError
 
 __all__ = ["check_free", "layout_of", "with_answers"]

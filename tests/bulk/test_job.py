@@ -131,6 +131,31 @@ async def test_what_the_client_has_kept_is_not_asked_for_again(tmp_path):
     assert [row["profile"]["user_id"] for row in lines(tmp_path / "out.jsonl")] == ["u1", "u2", "u3"]
 
 
+class Cents(msgspec.Struct):
+    amp_props: dict[str, Any]
+    euros: float = 0.0
+
+    def __post_init__(self):
+        self.euros += self.amp_props["n"] / 100
+
+
+async def test_code_of_the_callers_own_struct_runs_once_for_an_answer(tmp_path):
+    await done(enrichment(["u1"], tmp_path / "out.parquet", into=Cents))
+    assert table_of(tmp_path / "out.parquet").to_pylist()[0]["euros"] == 0.01
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv", "parquet"])
+@pytest.mark.parametrize("odd", [b"[" * 300 + b"]" * 300, b"340282366920938463463374607431768211456"])
+async def test_a_property_that_cannot_be_a_column_is_the_error_of_its_row(tmp_path, form, odd):
+    def deep(request):
+        value = odd if user_of(request) == "odd" else b"[[1]]"
+        return response(200, b'{"userData": {"amp_props": {"tree": %b, "cohort": 1}}}' % value)
+
+    job = enrichment(["u1", "odd", "u2"], tmp_path / f"out.{form}", properties=("tree", "cohort"))
+    report = await done(job, Stub(deep))
+    assert (report.succeeded, report.failed, report.is_complete) == (2, {"DecodeError": 1}, True)
+
+
 async def test_of_two_runs_that_begin_together_one_is_refused(tmp_path):
     stub = Stub(answer, latency=0.05)
     job = enrichment([f"u{number}" for number in range(20)], tmp_path / "out.jsonl")
