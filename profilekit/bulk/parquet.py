@@ -116,19 +116,21 @@ def type_of(kind: Any) -> Any:
     return _type_of(msgspec.inspect.type_info(kind)) or type_of_kind("text")
 
 
-def _type_of(info: Any) -> Any:
-    """Return an Arrow type, or None where there is none that holds all values."""
+def _type_of(info: Any, within: frozenset[Any] = frozenset()) -> Any:
+    """Return an Arrow type, or None where there is none that holds all values, as of a Struct in itself."""
     arrow, known = _pyarrow(), msgspec.inspect
     if isinstance(info, known.UnionType):
-        some = [_type_of(each) for each in info.types if not isinstance(each, known.NoneType)]
+        some = [_type_of(each, within) for each in info.types if not isinstance(each, known.NoneType)]
         return some[0] if len(some) == 1 else None
     if isinstance(info, known.DateTimeType):
         return arrow.timestamp("us", tz="UTC")
     if isinstance(info, known.ListType | known.VarTupleType | known.SetType | known.FrozenSetType):
-        item = _type_of(info.item_type)
+        item = _type_of(info.item_type, within)
         return None if item is None else arrow.list_(item)
     if isinstance(info, known.StructType):
-        fields = {field.encode_name: _type_of(field.type) for field in info.fields}
+        if info.cls in within:
+            return None
+        fields = {field.encode_name: _type_of(field.type, within | {info.cls}) for field in info.fields}
         return None if None in fields.values() else arrow.struct(list(fields.items()))
     kinds: dict[Any, Kind] = {
         known.BoolType: "bool",

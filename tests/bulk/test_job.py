@@ -131,6 +131,17 @@ async def test_what_the_client_has_kept_is_not_asked_for_again(tmp_path):
     assert [row["profile"]["user_id"] for row in lines(tmp_path / "out.jsonl")] == ["u1", "u2", "u3"]
 
 
+class Tree(msgspec.Struct):
+    amp_props: dict[str, Any]
+    branches: "list[Tree]" = []
+
+
+async def test_a_struct_within_itself_is_json_in_parquet(tmp_path):
+    await done(enrichment(["u1"], tmp_path / "out.parquet", into=Tree))
+    (row,) = table_of(tmp_path / "out.parquet").to_pylist()
+    assert row["branches"] == "[]"
+
+
 class Cents(msgspec.Struct):
     amp_props: dict[str, Any]
     euros: float = 0.0
