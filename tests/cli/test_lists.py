@@ -55,6 +55,15 @@ def killed_at(arguments, journal, lines, *, with_signal=signal.SIGKILL, cwd=None
     return process.returncode, err
 
 
+def test_pandas_takes_no_part_in_a_list_wherever_it_is_installed(simulated, tmp_path):
+    source, output = users(tmp_path, 3), tmp_path / "out.parquet"
+    (tmp_path / "modules" / "pandas").mkdir(parents=True)
+    (tmp_path / "modules" / "pandas" / "__init__.py").write_text("raise SystemExit('pandas was imported')")
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path / "modules")}
+    done = subprocess.run(enriching(source, output), env=environ, capture_output=True, text=True, check=False)
+    assert (done.returncode, output.exists()) == (0, True), done.stderr
+
+
 # ---- killed ------------------------------------------------------------------------------------
 
 
