@@ -215,14 +215,27 @@ def test_an_actor_that_cannot_open_its_client_leaves_nothing_behind():
         assert not thread.is_alive()
 
 
-def ask(stub, users, *, patience=600.0, quota=None, **settings):
+def ask(stub, users, *, patience=600.0, quota=None, properties=(), **settings):
     async def main():
         async with ProfileClient(
             ACCOUNT, transport=stub, retry=Retry(attempts=1), quota=quota, **settings
         ) as client:
-            return await Asking(plan_of(patience=patience), client).about(users)
+            plan = plan_of(patience=patience, properties=properties)
+            return await Asking(plan, client).about(users)
 
     return virtual(main())
+
+
+def test_a_property_that_cannot_be_a_column_is_the_error_of_its_user():
+    stub = Stub(
+        lambda request: response(
+            body=b'{"userData": {"amp_props": {"n": %d}}}' % (2**64 if "odd" in request.target else 1)
+        )
+    )
+    answers = ask(stub, ["u1", "odd"], properties=("n",))
+    assert answers["u1"] == (b'{"n":1}', None)
+    value, error = answers["odd"]
+    assert (value, orjson.loads(error)["type"]) == (None, "DecodeError")
 
 
 def test_rows_wait_while_the_vendor_is_down():

@@ -78,7 +78,7 @@ class Journal:
         """Start an empty journal of a job, in place of what there is of an earlier one.
 
         Raises:
-            ConfigError: When the file that is there is no journal.
+            ConfigError: When the file that is there is no journal, or another run is at work with it.
             OSError: When it cannot be written.
         """
         # It gets its name when its first line is whole.
