@@ -11,6 +11,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -133,6 +134,11 @@ class Journal:
         self._file = self._opened(self.path, 0)
         self.look(job)
         os.ftruncate(self._file, self._size)
+        for left in self.path.parent.glob(f".{escape(self.path.name)}.*.part"):
+            # Of a run that was killed before it took away the journal's first name.
+            with suppress(FileNotFoundError):
+                if left.samefile(self.path):
+                    left.unlink()
 
     def _opened(self, path: Path, flags: int) -> int:
         # Profiles are nobody else's business.

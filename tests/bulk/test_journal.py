@@ -176,6 +176,16 @@ def test_who_holds_what_another_run_has_replaced_is_refused(tmp_path, monkeypatc
         mine.resume(JOB) if carries_on else mine.begin(JOB)
 
 
+def test_a_second_name_that_a_kill_left_goes_and_what_is_of_others_stays(tmp_path):
+    path = written(tmp_path / "j")
+    (tmp_path / ".j.0123abcd.part").hardlink_to(path)
+    (tmp_path / ".j.4567abcd.part").write_bytes(b"of another run")
+    with Journal(path, 10) as mine:
+        mine.resume(JOB)
+        assert mine.done == 3
+    assert sorted(found.name for found in tmp_path.iterdir()) == [".j.4567abcd.part", "j"]
+
+
 def test_a_file_system_without_links_will_do(tmp_path, monkeypatch):
     def refuse(path, target):
         raise PermissionError(errno.EPERM, "no links here")
