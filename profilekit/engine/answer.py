@@ -1,16 +1,8 @@
-"""What raw answers are made of: header fields, and bodies that may be compressed."""
+"""The header fields of raw answers."""
 
-import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 
-from profilekit.engine.transport import MAX_BODY, HttpResponse
-from profilekit.errors import ConnectionFailedError
-
-__all__ = ["Fields", "encoding_of", "inflated"]
-
-# zlib's name for "gzip or zlib, whichever the header says".
-_GZIP_OR_ZLIB = zlib.MAX_WBITS | 32
+__all__ = ["Fields", "encoding_of"]
 
 _LENGTH = len("content-encoding")
 
@@ -41,52 +33,12 @@ class Fields(Mapping[str, str]):
         return len({name.lower() for name, _ in self.raw})
 
 
-def encoding_of(response: HttpResponse) -> str | None:
-    """Return how the body is compressed, if it is."""
-    fields = response.headers
-    if not isinstance(fields, Fields):
-        return fields.get("content-encoding")
-    for name, value in fields.raw:
-        # Every answer is asked this, so first what costs least.
+def encoding_of(headers: Fields) -> str | None:
+    """Return how the body is compressed, if it is: the value of Content-Encoding."""
+    found: str | None = None
+    for name, value in headers.raw:
+        # Every answer is asked this, so the cheapest comparison comes first.
         if len(name) == _LENGTH and name.lower() == b"content-encoding":
-            return value.decode("latin-1")
-    return None
-
-
-def inflated(body: bytes, encoding: str) -> bytes:
-    """Return a body decompressed, to MAX_BODY at most.
-
-    Raises:
-        ConnectionFailedError: When it is too large, broken, or compressed in a way we did not offer.
-    """
-    for name in reversed([part.strip().lower() for part in encoding.split(",")]):
-        if name in {"gzip", "x-gzip", "deflate"}:
-            body = _inflate(body, raw=name == "deflate" and not _has_zlib_header(body))
-        elif name not in {"", "identity"}:
-            raise _unreadable(f"the answer is compressed as {name[:20]!a}")
-    return body
-
-
-def _has_zlib_header(body: bytes) -> bool:
-    return len(body) > 1 and body[0] & 0x0F == 8 and int.from_bytes(body[:2]) % 31 == 0
-
-
-def _inflate(body: bytes, *, raw: bool) -> bytes:
-    machine = zlib.decompressobj(-zlib.MAX_WBITS if raw else _GZIP_OR_ZLIB)
-    plain: bytes | None = None
-    with suppress(zlib.error):
-        plain = machine.decompress(body, MAX_BODY + 1)
-    if plain is None:
-        raise _unreadable("the answer's compression is broken")
-    if len(plain) > MAX_BODY:
-        raise _unreadable(f"the answer is larger than {MAX_BODY} bytes", retryable=False)
-    if not machine.eof:
-        raise _unreadable("the answer's compression breaks off")
-    return plain
-
-
-def _unreadable(reason: str, *, retryable: bool = True) -> ConnectionFailedError:
-    error = ConnectionFailedError(reason)
-    error.retryable = retryable
-    error.maybe_applied = True
-    return error
+            text = value.decode("latin-1")
+            found = text if found is None else f"{found},{text}"
+    return found

@@ -157,7 +157,7 @@ class Connection(asyncio.BufferedProtocol):
         answer, self._answer = self._answer, None
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         if answer is not None and not answer.done():
-            answer.set_result(HttpResponse(self._status, Fields(self._fields), body))
+            answer.set_result(HttpResponse(self._status, Fields(self._fields), body, self.abort))
         self.reusable = self._keeps_alive
         self._forget()
 
@@ -170,6 +170,10 @@ class Connection(asyncio.BufferedProtocol):
 
     def _end(self, error: TransportError) -> None:
         """Close for good. The request was written, so the vendor may have acted on it."""
+        self._keeps_alive = False
+        if self._in_body and self._status >= 300:
+            # A refusal says all that is needed by its status, though its body is not whole.
+            self._complete()
         error.maybe_applied = True
         answer, self._answer = self._answer, None
         if answer is not None and not answer.done():

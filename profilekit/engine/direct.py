@@ -11,12 +11,14 @@ import ssl
 import sys
 from collections import deque
 from importlib.metadata import version
+from typing import cast
 from urllib.parse import urlsplit
 
 import aiohappyeyeballs
 import aiohttp
 
-from profilekit.engine.answer import encoding_of, inflated
+from profilekit.engine.answer import Fields, encoding_of
+from profilekit.engine.compression import decompressed
 from profilekit.engine.connection import Connection, buffer
 from profilekit.engine.transport import Headers, HttpRequest, HttpResponse, Sent
 from profilekit.errors import ClientClosedError, ConnectionFailedError, RequestTimeoutError
@@ -94,10 +96,8 @@ class DirectTransport:
                 self._pass_on()
             else:
                 self._places += 1
-        encoding = encoding_of(response)
-        if encoding is None:
-            return response
-        return HttpResponse(response.status, response.headers, inflated(response.body, encoding))
+        encoding = encoding_of(cast("Fields", response.headers))
+        return response if encoding is None else await decompressed(response, encoding, deadline)
 
     def _keep(self, connection: Connection) -> None:
         """Keep a connection for the next request, if it can take one."""

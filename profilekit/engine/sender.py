@@ -59,7 +59,8 @@ class Sender:
             permit.release(unused=self._stayed(permit, error))
             raise
         permit.release()
-        return wire.judge(request, response, decoder, self._account)
+        wire.judge(request, response, decoder, self._account)
+        return response
 
     async def seen(  # noqa: PLR0917 - by name they cost a tenth of what telling does
         self,
@@ -96,7 +97,8 @@ class Sender:
                 raise
             permit.release()
             attempt.status = response.status
-            return wire.judge(request, response, decoder, self._account)
+            wire.judge(request, response, decoder, self._account)
+            return response
         except BaseException as error:
             attempt.error = type(error).__name__
             attempt.status = getattr(error, "status", None) or attempt.status

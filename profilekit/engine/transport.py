@@ -5,6 +5,7 @@ from typing import Protocol, TypeAlias
 
 import msgspec
 
+from profilekit.errors import TransportError
 from profilekit.request import Account
 
 __all__ = ["MAX_BODY", "Headers", "HttpRequest", "HttpResponse", "Sent", "Transport", "TransportFactory"]
@@ -49,6 +50,10 @@ class HttpRequest(msgspec.Struct, frozen=True, gc=False):
         return f"HttpRequest(method={self.method!r})"
 
 
+def _keep() -> None:
+    """Leave the connection to the transport."""
+
+
 class HttpResponse(msgspec.Struct, frozen=True, gc=False):
     """What came back, whole.
 
@@ -56,11 +61,15 @@ class HttpResponse(msgspec.Struct, frozen=True, gc=False):
         status: The HTTP status.
         headers: Header fields; names in lower case, or a mapping that does not care about case.
         body: The body, decompressed.
+        discard: Closes the connection that the answer came over, so that no other answer comes over it.
+        fault: Why the body could not be decompressed; it is then as it came.
     """
 
     status: int
     headers: Mapping[str, str]
     body: bytes
+    discard: Callable[[], None] = _keep
+    fault: TransportError | None = None
 
     def __rich_repr__(self) -> list[tuple[str, object]]:
         """Show no header and no body: they come from outside, and may repeat a key."""

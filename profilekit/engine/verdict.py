@@ -78,6 +78,8 @@ def decode_error(request: Request[Any], response: HttpResponse, reason: str, acc
     said = reason[: found.start()] if found else reason
     content_type = response.headers.get("content-type", "no content type")
     got = f"{response.status}, {len(response.body)} bytes, {_blot(content_type, request, account)[:80]!a}"
+    if encoding := response.headers.get("content-encoding"):
+        got += f", compressed as {_blot(encoding, request, account)[:80]!a}"
     said = _harmless(_blot(said, request, account))
     return DecodeError(
         f"{title(request)}: the answer ({got}) has the wrong shape at {path}: {said}", path=path

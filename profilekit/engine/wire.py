@@ -249,19 +249,21 @@ def _decoder_for(request: type[Request[Any]], into: Any) -> Decoder | None:
     return Decoder(kind if into is None else into, request.endpoint.unwrap)
 
 
-def judge(
-    request: Request[Any], response: HttpResponse, decoder: Decoder | None, account: Account
-) -> HttpResponse:
-    """Return a success as it came: whether it can be decoded shows when somebody wants its value.
+def judge(request: Request[Any], response: HttpResponse, decoder: Decoder | None, account: Account) -> None:
+    """Refuse an answer that is no success: the status decides, before anything is made of the body.
 
     Raises:
         StatusError: Of the class that the vendor, or else the status, says.
+        TransportError: When the value of a success is wanted, and its body could not be decompressed.
     """
     if not 200 <= response.status < 300:
         raise status_error(request, response, account)
-    if decoder is None or decoder.may_decode(response.body) or verdict(request, response) is None:
-        return response
-    raise status_error(request, response, account)
+    if decoder is None:
+        return
+    if response.fault is not None:
+        raise response.fault
+    if not decoder.may_decode(response.body) and verdict(request, response) is not None:
+        raise status_error(request, response, account)
 
 
 def parse(

@@ -1,8 +1,6 @@
 """What only the direct transport does: its pool, its sweep, its framing at the edges."""
 
 import asyncio
-import gzip
-import zlib
 
 import aiohttp
 import pytest
@@ -10,8 +8,8 @@ from rawserver import ok, raw_server, read_request, saying
 from wired import BODY, GET, REQUEST, account_at, now
 
 from profilekit import ProfileClient, Rate, Retry, amplitude
-from profilekit.engine import answer, connection, direct
-from profilekit.engine.answer import Fields, inflated
+from profilekit.engine import direct
+from profilekit.engine.answer import Fields
 from profilekit.engine.direct import DirectTransport
 from profilekit.errors import ClientClosedError, ConnectionFailedError, RequestTimeoutError
 
@@ -289,41 +287,6 @@ def test_fields_do_not_care_about_case():
     assert list(fields) == ["retry-after", "x"]
     assert len(fields) == 2
     assert fields.get("y", "none") == "none"
-
-
-@pytest.mark.parametrize(
-    ("encoding", "packed"),
-    [
-        ("gzip", gzip.compress(BODY)),
-        ("x-gzip", gzip.compress(BODY)),
-        ("deflate", zlib.compress(BODY)),
-        ("deflate", zlib.compress(BODY)[2:-4]),
-        ("identity", BODY),
-        (" GZIP , identity", gzip.compress(BODY)),
-        ("deflate, gzip", gzip.compress(zlib.compress(BODY))),
-    ],
-)
-def test_bodies_are_unpacked(encoding, packed):
-    assert inflated(packed, encoding) == BODY
-
-
-@pytest.mark.parametrize(
-    ("encoding", "packed", "reason"),
-    [
-        ("br", BODY, "compressed as 'br'"),
-        ("gzip", BODY, "compression is broken"),
-        ("gzip", gzip.compress(BODY)[:-9], "compression breaks off"),
-        ("deflate", b"\xff\xff", "compression is broken"),
-    ],
-)
-def test_bodies_that_cannot_be_unpacked_say_why(encoding, packed, reason):
-    with pytest.raises(ConnectionFailedError, match=reason) as caught:
-        inflated(packed, encoding)
-    assert caught.value.maybe_applied
-
-
-def test_limits_are_those_of_the_port():
-    assert answer.MAX_BODY == connection.MAX_BODY == 16 * 1024 * 1024
 
 
 # ---- who gives up while a connection is made -----------------------------------------------------
