@@ -1,29 +1,45 @@
 """A transport over ``aiohttp.ClientSession``: for proxies, the caller's own session, and its tracing."""
 
 import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from functools import partial
 from importlib.metadata import version
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 from urllib.parse import urlsplit
 
 import aiohttp
 from yarl import URL
 
+from profilekit.engine.answer import Fields, encoding_of
+from profilekit.engine.compression import decompressed
 from profilekit.engine.deadlines import Deadlines
-from profilekit.engine.transport import MAX_BODY, HttpRequest, HttpResponse, Sent, Transport, TransportFactory
+from profilekit.engine.transport import (
+    MAX_BODY,
+    Headers,
+    HttpRequest,
+    HttpResponse,
+    Sent,
+    Transport,
+    TransportFactory,
+)
 from profilekit.errors import ClientClosedError, ConfigError, ConnectionFailedError, RequestTimeoutError
 from profilekit.request import Account
 
 if TYPE_CHECKING:
+    from aiohttp.client_proto import ResponseHandler
     from aiohttp.connector import Connection
-    from aiohttp.tracing import Trace
+
+_Send: TypeAlias = "Callable[[Connection], Awaitable[aiohttp.ClientResponse]]"
 
 __all__ = ["SessionTransport", "over", "own_session"]
 
 _NO_TIMEOUT = aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None)
 
+# A session offers all that aiohttp can decompress by itself.
+_ACCEPTED = {"Accept-Encoding": "gzip, deflate"}
+
 # These come before the first byte of the request leaves.
-_HOPELESS = (aiohttp.ClientSSLError, aiohttp.InvalidURL)
 _NOT_SENT = (
     aiohttp.ClientConnectorError,
     aiohttp.ClientHttpProxyError,
@@ -32,44 +48,75 @@ _NOT_SENT = (
 )
 
 
+class _Request(aiohttp.ClientRequest):
+    """A request without headers of aiohttp's own."""
+
+    # To name for each request which headers to skip costs more.
+    DEFAULT_HEADERS = {}  # noqa: RUF012 - aiohttp's name, and nothing changes it
+
+
 class _LostError(aiohttp.ClientError):
     """Stands in for errors on which aiohttp would silently send the request again, past the quota."""
 
 
-class _Request(aiohttp.ClientRequest):
-    """A request that knows whom to tell that it leaves, and has no header of aiohttp's own."""
-
-    # To be told for each request which headers to skip costs more.
-    DEFAULT_HEADERS = {}  # noqa: RUF012 - aiohttp's name, and nobody changes it
-    leaves: Sent
+class _LeftoverError(aiohttp.ClientError):
+    """The connection holds bytes that no request asked for. It was closed, and nothing was sent."""
 
 
-class _Connector(aiohttp.TCPConnector):
-    """Says when a request leaves: with a connection in hand, nothing is waited for. Tracing costs more."""
-
-    async def connect(
-        self, req: aiohttp.ClientRequest, traces: "list[Trace]", timeout: aiohttp.ClientTimeout
-    ) -> "Connection":
-        connection = await super().connect(req, traces, timeout)
-        cast("_Request", req).leaves()
-        return connection
+class _HopelessError(aiohttp.ClientError):
+    """The exchange failed, and would fail in the same way again."""
 
 
-async def _once(
-    sent: Sent, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
-) -> aiohttp.ClientResponse:
-    cast("_Request", request).leaves = sent
-    try:
-        return await handler(request)
-    except _NOT_SENT:
-        raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        lost = _LostError(error.strerror if isinstance(error, OSError) else "the server closed it")
-    raise lost
+class _Departure:
+    """Watches one request leave its session: once, and over a connection with nothing left over.
+
+    Attributes:
+        held: Whether aiohttp has the request, and it has not left yet.
+        protocol: The connection that the request left over, once it has.
+        refusal: The head of an answer that is no success. It says enough if the body does not arrive.
+    """
+
+    __slots__ = ("_sent", "held", "protocol", "refusal")
+
+    def __init__(self, sent: Sent) -> None:
+        self._sent = sent
+        self.held = False
+        self.protocol: ResponseHandler | None = None
+        self.refusal: HttpResponse | None = None
+
+    async def __call__(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        """Pass a request on; aiohttp's form of a middleware."""
+        # A middleware has no hook for the moment a request leaves, and a request has no other.
+        request.send = partial(self._send, request.send)  # type: ignore[method-assign]
+        self.held = self.protocol is None
+        try:
+            return await handler(request)
+        except _NOT_SENT:
+            raise
+        except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "the server closed it"
+            lost = _LostError(f"the connection broke: {reason}")
+        raise lost
+
+    async def _send(self, send: "_Send", connection: "Connection") -> aiohttp.ClientResponse:
+        if self.protocol is not None:
+            raise _HopelessError(
+                "a middleware of the aiohttp session sent the request again: leave that to Retry"
+            )
+        protocol = connection.protocol
+        if protocol is None or protocol.should_close:
+            raise _LeftoverError
+        self.held, self.protocol = False, protocol
+        self._sent()
+        return await send(connection)
 
 
 class SessionTransport:
     """Sends over one aiohttp session, once each, following no redirect."""
+
+    says_when_sent = True
 
     def __init__(self, account: Account, session: aiohttp.ClientSession, *, owned: bool) -> None:
         """Take a session.
@@ -82,30 +129,44 @@ class SessionTransport:
         origin = urlsplit(account.base_url)
         self._scheme, self._authority = origin.scheme, origin.netloc
         self._session = session
+        # Middlewares of a request replace those of its session, for which aiohttp has no public name.
+        self._middlewares = tuple(getattr(session, "_middlewares", ()))
+        self._connections = account.max_in_flight
         self._deadlines = Deadlines()
         self._owned = owned
-        self.says_when_sent = owned
 
     async def exchange(self, request: HttpRequest, deadline: float, sent: Sent) -> HttpResponse:
         """Send one request once; see ``Transport.exchange``."""
         if self._session.closed:
             raise ClientClosedError("the aiohttp session was closed")
         failure: ConnectionFailedError | RequestTimeoutError
+        departure = _Departure(sent)
         try:
             with self._deadlines.until(deadline) as scope:
-                return await self._exchange(request, sent)
+                response = await self._exchange(request, departure)
         except (aiohttp.ClientError, OSError) as error:
+            if departure.refusal is not None:
+                return departure.refusal
             if scope.expired:
                 failure = RequestTimeoutError("the deadline passed before the whole answer was there")
-                failure.maybe_applied = True
             else:
                 failure = ConnectionFailedError(_describe(error))
-                failure.maybe_applied = not isinstance(error, _NOT_SENT)
                 failure.retryable = not _is_hopeless(error)
+            failure.maybe_applied = not (departure.held or isinstance(error, _NOT_SENT))
+        else:
+            encoding = encoding_of(cast("Fields", response.headers))
+            return response if encoding is None else await decompressed(response, encoding, deadline)
         # Outside of the handler, so that no aiohttp error, which holds the headers, hangs on to ours.
         raise failure
 
-    async def _exchange(self, request: HttpRequest, sent: Sent) -> HttpResponse:
+    async def _exchange(self, request: HttpRequest, departure: _Departure) -> HttpResponse:
+        # A connection with something left over is closed, so there can be as many as the pool has.
+        for _ in range(self._connections):
+            with suppress(_LeftoverError):
+                return await self._request(request, departure)
+        return await self._request(request, departure)
+
+    async def _request(self, request: HttpRequest, departure: _Departure) -> HttpResponse:
         # Built of its parts, a URL is not taken apart first.
         path, _, query = request.target.partition("?")
         response = await self._session.request(
@@ -113,19 +174,24 @@ class SessionTransport:
             URL.build(
                 scheme=self._scheme, authority=self._authority, path=path, query_string=query, encoded=True
             ),
-            headers=request.headers,
+            headers=request.headers if self._owned else Headers({**request.headers, **_ACCEPTED}),
             data=request.body,
             allow_redirects=False,
+            auto_decompress=False,
             raise_for_status=False,
             timeout=_NO_TIMEOUT,
-            middlewares=(partial(_once, sent),) if self._owned else None,
+            middlewares=(*self._middlewares, departure),
         )
+        status, fields = response.status, Fields([*response.raw_headers])
+        if status >= 300:
+            departure.refusal = HttpResponse(status, fields, b"")
         try:
             body = await _read(response.content)
         except BaseException:
             response.close()
             raise
-        return HttpResponse(response.status, response.headers, body)
+        protocol = departure.protocol
+        return HttpResponse(status, fields, body, response.close if protocol is None else protocol.close)
 
     async def close(self) -> None:
         """Close the session, if it is ours."""
@@ -134,17 +200,14 @@ class SessionTransport:
 
 
 async def _read(content: aiohttp.StreamReader) -> bytes:
-    """Read a whole body, which may not be larger than MAX_BODY once decompressed."""
+    """Read a whole body, which may not be larger than MAX_BODY."""
     parts: list[bytes] = []
     size = 0
     while not content.at_eof():
         parts.append(await content.readany())
         size += len(parts[-1])
         if size > MAX_BODY:
-            error = ConnectionFailedError(f"the answer is larger than {MAX_BODY} bytes")
-            error.retryable = False
-            error.maybe_applied = True
-            raise error
+            raise _HopelessError(f"the answer is larger than {MAX_BODY} bytes")
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
@@ -152,7 +215,7 @@ def _is_hopeless(error: Exception) -> bool:
     """Say whether it would end the same way again."""
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return error.status < 500
-    return isinstance(error, _HOPELESS)
+    return isinstance(error, aiohttp.ClientSSLError | aiohttp.InvalidURL | _HopelessError)
 
 
 def _describe(error: Exception) -> str:
@@ -165,8 +228,8 @@ def _describe(error: Exception) -> str:
         return f"cannot connect to {error.host}:{error.port}: {error.os_error.strerror or error.os_error}"
     if isinstance(error, aiohttp.ClientHttpProxyError):
         return f"the proxy answered {error.status}"
-    if isinstance(error, _LostError):
-        return f"the connection broke: {error}"
+    if isinstance(error, _HopelessError | _LostError):
+        return str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"the connection broke: {error.strerror}"
     return f"the answer broke off or is no HTTP ({type(error).__name__})"
@@ -183,7 +246,7 @@ def own_session(
         tls: Whom to trust; the system's authorities unless told otherwise.
     """
     session = aiohttp.ClientSession(
-        connector=_Connector(limit=account.max_in_flight, ssl=tls or True),
+        connector=aiohttp.TCPConnector(limit=account.max_in_flight, ssl=tls or True),
         request_class=_Request,
         cookie_jar=aiohttp.DummyCookieJar(),
         headers={"User-Agent": f"profilekit/{version('profilekit')}"},
@@ -196,9 +259,8 @@ def own_session(
 def over(session: aiohttp.ClientSession) -> TransportFactory:
     """Return a factory of transports over the caller's session, which stays open and as it is.
 
-    What aiohttp does in a session that is not ours can only be seen from outside: a request counts
-    against the quota from when its answer is there, which uses less of a short window; and where a
-    kept-alive connection turns out to be closed, a read is silently sent again, once, uncounted.
+    Its middlewares are run for each request. One that sends a request again gets an error, as the
+    second request would be past the quota.
 
     Raises:
         ConfigError: When the session authorises requests by itself.

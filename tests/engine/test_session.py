@@ -2,19 +2,21 @@
 
 import traceback
 import warnings
+from typing import ClassVar
 
 import aiohttp
 import pytest
-from rawserver import ok, raw_server, saying
+from rawserver import ok, raw_server, read_request, saying
 from wired import BODY, GET, account_at
 
-from profilekit import ProfileClient, userflux
+from profilekit import Endpoint, Ok, ProfileClient, Request, Retry, amplitude, userflux
 from profilekit.errors import (
     ClientClosedError,
     ConfigError,
     ConnectionFailedError,
     StatusError,
 )
+from profilekit.vendors.amplitude import VENDOR as AMPLITUDE
 
 
 async def test_the_callers_session_is_used_and_left_open():
@@ -70,6 +72,96 @@ async def test_the_callers_tracing_keeps_its_own_context():
         async with ProfileClient(account_at(server.url), session=session) as client:
             await client.send(GET)
     assert seen == [None]
+
+
+def closing_each_after_one(answer):
+    """Return a script that answers the first request of a connection, and closes it at the second."""
+
+    async def script(server, reader, writer):
+        await read_request(server, reader)
+        writer.write(answer)
+        await read_request(server, reader)
+        writer.transport.abort()
+
+    return script
+
+
+async def test_every_request_of_the_callers_session_counts():
+    """aiohttp by itself sends a GET again whose kept-alive connection was closed, past the quota."""
+    async with raw_server(closing_each_after_one(ok(BODY))) as server, aiohttp.ClientSession() as session:
+        retry = Retry(attempts=2, first=0.001)
+        async with ProfileClient(account_at(server.url), session=session, retry=retry) as client:
+            outcomes = [await client.send_all([GET]) for _ in range(30)]
+            stats = client.stats()
+        assert all(isinstance(outcome, Ok) for (outcome,) in outcomes)
+        assert (stats.sent, stats.retries) == (59, 29)
+        assert len(server.received) == 59
+
+
+class Put(Request[None], frozen=True):
+    endpoint: ClassVar[Endpoint] = Endpoint(AMPLITUDE, "PUT", "/put", body=("value",))
+    value: int
+
+
+async def test_a_write_that_aiohttp_holds_for_idempotent_is_sent_once():
+    script = closing_each_after_one(b"HTTP/1.1 204 No Content\r\n\r\n")
+    async with raw_server(script) as server, aiohttp.ClientSession() as session:
+        async with ProfileClient(account_at(server.url), session=session) as client:
+            await client.send(Put(1))
+            with pytest.raises(ConnectionFailedError, match="the connection broke") as caught:
+                await client.send(Put(2))
+        assert (caught.value.attempts, caught.value.maybe_applied, client.stats().sent) == (1, True, 2)
+        assert len(server.received) == 2
+
+
+async def test_the_callers_middlewares_run_and_cannot_send_twice():
+    seen = []
+
+    async def note(request, handler):
+        seen.append(request.url.path)
+        return await handler(request)
+
+    async def twice(request, handler):
+        (await handler(request)).close()
+        return await handler(request)
+
+    async with raw_server(saying(ok(BODY))) as server:
+        async with (
+            aiohttp.ClientSession(middlewares=(note,)) as session,
+            ProfileClient(account_at(server.url), session=session) as client,
+        ):
+            assert (await client.send(GET)).user_id == "u"
+        async with (
+            aiohttp.ClientSession(middlewares=(twice,)) as session,
+            ProfileClient(account_at(server.url), session=session) as client,
+        ):
+            with pytest.raises(ConnectionFailedError, match="middleware .* sent the request again") as caught:
+                await client.send(GET)
+        assert seen == ["/v1/userprofile"]
+        assert (caught.value.attempts, caught.value.retryable, len(server.received)) == (1, False, 2)
+
+
+async def test_a_server_that_speaks_first_is_not_asked():
+    async def script(server, reader, writer):
+        writer.write(ok(BODY))
+        await reader.read()
+
+    async with raw_server(script) as server, aiohttp.ClientSession() as session:
+        account, retry = account_at(server.url, max_in_flight=2), Retry(attempts=2, first=0.001)
+        async with ProfileClient(account, session=session, retry=retry) as client:
+            # The greeting may come before the request leaves, or as it leaves.
+            outcomes = await client.send_all([amplitude.GetProfile("v")] * 20)
+        assert not any(isinstance(outcome, Ok) for outcome in outcomes)
+
+
+async def test_the_callers_session_may_offer_more_codings_than_are_read():
+    async with (
+        raw_server(saying(ok(BODY))) as server,
+        aiohttp.ClientSession(headers={"Accept-Encoding": "br, zstd"}) as session,
+    ):
+        async with ProfileClient(account_at(server.url), session=session) as client:
+            await client.send(GET)
+    assert b"Accept-Encoding: gzip, deflate\r\n" in server.received[0]
 
 
 async def test_a_session_that_was_closed_is_said_to_be():
