@@ -80,12 +80,13 @@ class Stub:
     """Answers at once, so that all that is left is ours."""
 
     def __init__(self, account):
-        self._answer = HttpResponse(200, {}, b'{"userData":{"user_id":"u","cohort_ids":["a"]}}')
+        pass
 
     async def exchange(self, request, deadline, sent):
         sent()
         await asyncio.sleep(0)
-        return self._answer
+        user = request.target.partition("=")[2].encode()
+        return HttpResponse(200, {}, b'{"userData":{"user_id":"%b","cohort_ids":["a"]}}' % user)
 
     async def close(self):
         pass

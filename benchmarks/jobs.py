@@ -26,11 +26,12 @@ class Canned:
     """Answers at once with 2 KB."""
 
     def __init__(self, account):
-        self._answer = HttpResponse(200, {}, bodies.amplitude(2048))
+        self._before, _, self._after = bodies.amplitude(2048).partition(b"%b")
 
     async def exchange(self, request, deadline, sent):
         sent()
-        return self._answer
+        user = request.target.partition("=")[2].encode()
+        return HttpResponse(200, {}, self._before + user + self._after)
 
     async def close(self):
         pass

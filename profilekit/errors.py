@@ -17,7 +17,8 @@ ProfileKitError
    │  ├─ ProfileNotFoundError
    │  ├─ ThrottledError
    │  └─ VendorUnavailableError
-   └─ DecodeError                    .path
+   ├─ DecodeError                    .path
+   └─ WrongUserError
 
 All of them can be pickled, and none of them ever holds a key.
 """
@@ -43,6 +44,7 @@ __all__ = [
     "ThrottledError",
     "TransportError",
     "VendorUnavailableError",
+    "WrongUserError",
 ]
 
 
@@ -159,3 +161,15 @@ class DecodeError(RequestError):
         """Make the error."""
         super().__init__(message)
         self.path = path
+
+
+class WrongUserError(RequestError):
+    """A success that names another user than the one asked for. Its content is not used.
+
+    A server, or a proxy before it, that answers late or twice gives each request the answer to an
+    earlier one. The connection is closed, and a read is sent again. For a vendor that answers under
+    another id of the same user, see ``Account(accept_aliases=True)``.
+    """
+
+    retryable = True
+    maybe_applied = True

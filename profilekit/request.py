@@ -57,6 +57,8 @@ class Endpoint(msgspec.Struct, frozen=True):
         query: The fields that travel as query parameters.
         body: The fields that travel as members of a JSON object.
         ids: The fields of which at least one must name somebody.
+        answer_ids: The members of an answer that name its user, the first in the order of ``ids``. An
+            answer that names only others is refused (``WrongUserError``); without any, none is compared.
         unwrap: The key under which a success holds its value, if it is not the whole body.
         merge: The field, a JSON object, of which writes that wait may be merged: to send them as one
             with all of its members comes to the same.
@@ -71,6 +73,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     query: tuple[str, ...] = ()
     body: tuple[str, ...] = ()
     ids: tuple[str, ...] = ()
+    answer_ids: tuple[str, ...] = ()
     unwrap: str | None = None
     merge: str | None = None
 
@@ -150,6 +153,9 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
         max_in_flight: How many requests may be under way at once, which is also the most
             connections that are held.
         allow_http: Send keys over plain http to another machine.
+        accept_aliases: Accept an answer that names another user than the one asked for if a second
+            answer, over another connection, names the same one again. For a vendor that answers under
+            another id of the same user; a user asked for by such an id costs two requests once.
 
     Raises:
         ConfigError: When one of them cannot be used.
@@ -161,6 +167,7 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
     rate: Rate
     max_in_flight: int = 64
     allow_http: bool = False
+    accept_aliases: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot work, and take the trailing slash off ``base_url``."""

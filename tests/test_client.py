@@ -272,7 +272,7 @@ def test_stream_takes_async_iterables_and_more_than_one_vendor():
             yield userflux.GetProfile(f"u{number}")
 
     def answer(request):
-        return OK if "userprofile" in request.target else response(200, b'{"id": "x"}')
+        return OK if "userprofile" in request.target else response(200, b'{"properties": {}}')
 
     stub = Stub(answer)
 

@@ -43,6 +43,7 @@ BRANCHES = {
     "ThrottledError": StatusError,
     "VendorUnavailableError": StatusError,
     "DecodeError": RequestError,
+    "WrongUserError": RequestError,
 }
 
 
@@ -189,10 +190,21 @@ def test_config_error_is_a_value_error_and_a_timeout_is_a_timeout():
 
 def test_what_is_retryable_by_nature():
     retryable = {kind.__name__ for kind in ALL if getattr(kind, "retryable", False)}
-    assert retryable == {"ConnectionFailedError", "ThrottledError", "VendorUnavailableError"}
+    assert retryable == {
+        "ConnectionFailedError",
+        "ThrottledError",
+        "VendorUnavailableError",
+        "WrongUserError",
+    }
     assert not ConnectionFailedError("x").maybe_applied
 
 
 def test_keys_of_accounts_are_those_that_the_vendor_adds():
     assert amplitude.Account(secret_key=KEY, api_key="abcd").secrets() == (KEY, "abcd")
-    assert set(Account.__struct_fields__) == {"base_url", "rate", "max_in_flight", "allow_http"}
+    assert set(Account.__struct_fields__) == {
+        "base_url",
+        "rate",
+        "max_in_flight",
+        "allow_http",
+        "accept_aliases",
+    }

@@ -9,6 +9,7 @@ from email.utils import formatdate
 from functools import partial
 from pathlib import Path
 
+import aiohttp
 import pytest
 from clock import virtual
 from faults import FAULTS, TEXTS, vendor
@@ -20,9 +21,21 @@ from profilekit.engine.direct import DirectTransport
 from profilekit.engine.transport import HttpResponse
 from profilekit.errors import ConnectionFailedError, RequestError, RequestTimeoutError, ThrottledError
 
+
+class CallersSession(sessions.SessionTransport):
+    """The transport over a session that is the caller's, as the client makes it of ``session=``."""
+
+    async def close(self):
+        await self._session.close()
+
+
+def callers_session(account):
+    return CallersSession(account, aiohttp.ClientSession(), owned=False)
+
+
 TABLE = (Path(__file__).parent / "faults.md").read_text()
 RATE = Rate(10_000, per=1)
-TRANSPORTS = [DirectTransport, sessions.own_session]
+TRANSPORTS = {"direct": DirectTransport, "session": sessions.own_session, "caller's session": callers_session}
 # With what the table has as footnotes.
 BROKEN = ("ConnectionFailedError", 3, "ConnectionFailedError", 1, "closed")
 OVER_A_SESSION = {"body longer than Content-Length": BROKEN, "a head of 1 MB": BROKEN}
@@ -65,10 +78,10 @@ def client_at(url, make, **options):
 
 
 @pytest.mark.parametrize("kind", REQUESTS)
-@pytest.mark.parametrize("make", TRANSPORTS, ids=["direct", "session"])
+@pytest.mark.parametrize("make", TRANSPORTS.values(), ids=TRANSPORTS)
 @pytest.mark.parametrize(("fault", "expected"), table().items(), ids=table())
 async def test_one_by_one(fault, expected, make, kind):
-    if make is sessions.own_session:
+    if make is not DirectTransport:
         expected = OVER_A_SESSION.get(fault, expected)
     request, is_right = REQUESTS[kind]
     name, attempts = expected[2:4] if kind.endswith("write") else expected[:2]
@@ -110,7 +123,7 @@ async def test_one_by_one(fault, expected, make, kind):
             assert (server.connections == dialled) is (expected[4] == "kept")
 
 
-@pytest.mark.parametrize("make", TRANSPORTS, ids=["direct", "session"])
+@pytest.mark.parametrize("make", TRANSPORTS.values(), ids=TRANSPORTS)
 @pytest.mark.parametrize("kind", REQUESTS)
 async def test_a_refused_connection(make, kind):
     async with vendor(FAULTS["accepted, then silence"]) as server:
@@ -189,13 +202,21 @@ async def at_random(make, count, seed):
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
-@pytest.mark.parametrize("make", TRANSPORTS, ids=["direct", "session"])
+def through_a_proxy(account):
+    """Return a transport that asks the vendor's own server as its proxy."""
+    return sessions.own_session(account, proxy=account.base_url)
+
+
+PATHS = {**TRANSPORTS, "proxy": through_a_proxy}
+
+
+@pytest.mark.parametrize("make", PATHS.values(), ids=PATHS)
 async def test_at_random(make):
     await at_random(make, 600, 1)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", TRANSPORTS, ids=["direct", "session"])
+@pytest.mark.parametrize("make", PATHS.values(), ids=PATHS)
 async def test_at_random_20_000_times(make):
     await at_random(make, 20_000, 2)
 

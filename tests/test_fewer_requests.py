@@ -24,7 +24,8 @@ GET = amplitude.GetProfile("u")
 def by_vendor(request):
     if request.method == "POST":
         return response(204)
-    return response(200, AMPLITUDE if "userprofile" in request.target else b'{"id": "u"}')
+    user = request.target.rpartition("/")[2].encode()
+    return response(200, AMPLITUDE if "userprofile" in request.target else b'{"id": "%b"}' % user)
 
 
 def client_over(stub, **options):
@@ -289,7 +290,7 @@ def test_one_user_under_two_ids_that_are_the_same():
             await asyncio.sleep(2)
             return await client.send(request)
 
-    assert virtual(main()).user_id == "u"
+    assert virtual(main()).user_id == "x"
 
 
 def test_errors_say_how_often_a_shared_read_was_sent():

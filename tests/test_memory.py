@@ -11,7 +11,7 @@ import pytest
 PROGRAM = """
 import asyncio, json, resource, sys
 from profilekit import Ok, ProfileClient, Rate, amplitude
-from stub import Stub
+from stub import Stub, about
 
 COUNT, ORDERED, SLOW = int(sys.argv[1]), sys.argv[2] == "ordered", sys.argv[3] == "slow"
 
@@ -22,7 +22,7 @@ class Forgetful(Stub):
     async def exchange(self, request, deadline, sent):
         sent()
         await asyncio.sleep(0)
-        return self._answer(request)
+        return about(request, self._answer(request))
 
 async def main():
     account = amplitude.Account(secret_key="k", rate=Rate(100_000_000, per=1))

@@ -83,7 +83,7 @@ def test_the_route_of_a_request_names_no_user_and_is_made_once():
 
 def test_fields_in_a_path_show_as_they_are_named():
     notes = Notes()
-    stub = Stub(answering(response(200, b'{"id": "u"}')))
+    stub = Stub(answering(response(200, b"{}")))
 
     async def main():
         async with ProfileClient(userflux.Account(read_key=KEY), transport=stub, observer=notes) as one:

@@ -241,7 +241,7 @@ def test_observers_beside_it_do_not_mix_up_spans():
 
 async def sent_with(**settings):
     telemetry = Telemetry(**settings)
-    async with raw_server(saying(ok(AMPLITUDE))) as server:
+    async with raw_server(saying(ok(AMPLITUDE.replace(b'"u"', b'"canary-user"')))) as server:
         account = amplitude.Account(secret_key=KEY, base_url=server.url)
         async with ProfileClient(account, observer=telemetry.observer) as one:
             await one.send(GET)
@@ -599,7 +599,7 @@ def test_without_providers_nothing_is_exported_and_everything_works():
         async with ProfileClient(account, transport=Stub(), observer=OpenTelemetry()) as one:
             return await one.send(GET)
 
-    assert virtual(main()).user_id == "u"
+    assert virtual(main()).user_id == ID
 
 
 def test_without_the_package_it_says_what_to_install(tmp_path):

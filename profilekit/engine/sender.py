@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 from profilekit.engine import wire
+from profilekit.engine.identity import IdentityCheck
 from profilekit.engine.limiter import Permit
 from profilekit.engine.pair import Pair
 from profilekit.engine.transport import HttpRequest, HttpResponse, Transport
@@ -29,6 +30,7 @@ class Sender:
         self._transport = transport
         self._says_when_sent = getattr(transport, "says_when_sent", False)
         self._watch = watch
+        self._identity = IdentityCheck(account)
         self._now = asyncio.get_running_loop().time
         self.sent = 0
 
@@ -60,6 +62,8 @@ class Sender:
             raise
         permit.release()
         wire.judge(request, response, decoder, self._account)
+        if response.body:
+            self._identity.check(request, response)
         return response
 
     async def seen(  # noqa: PLR0917 - by name they cost a tenth of what telling does
@@ -98,6 +102,8 @@ class Sender:
             permit.release()
             attempt.status = response.status
             wire.judge(request, response, decoder, self._account)
+            if response.body:
+                self._identity.check(request, response)
             return response
         except BaseException as error:
             attempt.error = type(error).__name__

@@ -20,6 +20,7 @@ from profilekit.errors import (
     ThrottledError,
     TransportError,
     VendorUnavailableError,
+    WrongUserError,
 )
 from profilekit.outbox.feed import Feed, Flight
 from profilekit.outbox.gate import Gate
@@ -73,7 +74,7 @@ def fate(error: ProfileKitError) -> Literal["again", "fenced", "held", "dead"]:
         return "held"
     if isinstance(error, VendorUnavailableError | QuotaUnavailableError) and not error.attempts:
         return "fenced"
-    if isinstance(error, ThrottledError | TransportError | VendorUnavailableError):
+    if isinstance(error, ThrottledError | TransportError | VendorUnavailableError | WrongUserError):
         return "again"
     return "dead"
 

@@ -48,6 +48,7 @@ class Account(request.Account, frozen=True, kw_only=True):
         rate: The quota: documented as 600 requests a minute for the whole organisation.
         max_in_flight: How many requests may be under way at once.
         allow_http: Send the keys over plain http to another machine.
+        accept_aliases: Accept answers under another id of the same user, as ``profilekit.Account`` says.
 
     Raises:
         ConfigError: When one of them cannot be used.
@@ -225,6 +226,7 @@ class GetProfile(_OfUser, frozen=True, kw_only=True):
             "propensity_type",
         ),
         ids=("user_id", "device_id"),
+        answer_ids=("user_id", "device_id"),
         unwrap="userData",
     )
 

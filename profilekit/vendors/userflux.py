@@ -37,6 +37,7 @@ class Account(request.Account, frozen=True, kw_only=True):
             enough to be polite. Set what your contract says.
         max_in_flight: How many requests may be under way at once.
         allow_http: Send the keys over plain http to another machine.
+        accept_aliases: Accept answers under another id of the same user, as ``profilekit.Account`` says.
 
     Raises:
         ConfigError: When one of them cannot be used, or there is no key at all.
@@ -135,7 +136,9 @@ class GetProfile(Request[Profile], frozen=True, rename="camel"):
         ConfigError: When the id cannot be sent.
     """
 
-    endpoint: ClassVar[Endpoint] = Endpoint(VENDOR, "GET", "/profile/{user_id}", ids=("user_id",))
+    endpoint: ClassVar[Endpoint] = Endpoint(
+        VENDOR, "GET", "/profile/{user_id}", ids=("user_id",), answer_ids=("id", "anonymousIds")
+    )
 
     user_id: str
 
@@ -167,6 +170,7 @@ class UpdateProfile(_OfUser, frozen=True, kw_only=True, rename="camel"):
         query=("location_enrichment",),
         body=("user_id", "anonymous_id", "external_id", "properties", "device_data"),
         ids=("user_id", "anonymous_id"),
+        answer_ids=("id", "anonymousIds"),
         merge="properties",
     )
 

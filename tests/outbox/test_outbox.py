@@ -299,9 +299,14 @@ def test_what_errors_mean():
             error = kind("x")
             error.attempts = 1
             fates[fate(error)].append(name)
-    assert {"ThrottledError", "TransportError", "RequestTimeoutError", "VendorUnavailableError"} <= {
-        *fates["again"]
+    again = {
+        "ThrottledError",
+        "TransportError",
+        "RequestTimeoutError",
+        "VendorUnavailableError",
+        "WrongUserError",
     }
+    assert again <= {*fates["again"]}
     assert {*fates["held"]} == {"ConfigError", "AuthError", "AccessDeniedError"}
     assert {"InvalidRequestError", "ProfileNotFoundError", "StatusError", "DecodeError"} <= {*fates["dead"]}
     assert fate(errors.VendorUnavailableError("x")) == "fenced"

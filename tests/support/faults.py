@@ -3,14 +3,19 @@
 import asyncio
 import gzip
 import itertools
+import json
 import re
 import socket
 import struct
 from contextlib import asynccontextmanager
+from urllib.parse import unquote
 
 from rawserver import raw_server
 
 _USER = re.compile(rb"user_id=([^& ]+)|/profile/([^ ?]+)|\"userId\":\"([^\"]+)\"")
+
+
+OTHER = b'"another-user"'
 
 
 class Call:
@@ -22,15 +27,15 @@ class Call:
         self.reader, self.writer = reader, writer
         self.is_write = raw.startswith(b"POST")
         found = _USER.search(raw)
-        self.user = next(group for group in found.groups() if group)
-        self.of_amplitude = raw.startswith(b"GET /v1/")
+        self.user = json.dumps(unquote(next(group for group in found.groups() if group).decode())).encode()
+        self.of_amplitude = b"/v1/userprofile" in raw.partition(b"\r\n")[0]
 
     def body(self, user=None):
         """Return what answers the request rightly."""
         user = user or self.user
         if self.of_amplitude:
-            return b'{"userData": {"user_id": "%b", "amp_props": {"a": 1}}}' % user
-        return b'{"id": "%b", "properties": {"a": 1}}' % user
+            return b'{"userData": {"user_id": %b, "amp_props": {"a": 1}}}' % user
+        return b'{"id": %b, "properties": {"a": 1}}' % user
 
     def head(self, status=b"200 OK", *, length=None, fields=b""):
         length = len(self.body()) if length is None else length
@@ -122,7 +127,27 @@ async def too_late(call):
 
 
 async def two_answers(call):
-    await call.say(call.answer() + call.answer(call.body(b"somebody-else")))
+    await call.say(call.answer() + call.answer(call.body(OTHER)))
+
+
+async def second_answer_with_the_tail(call):
+    answer = call.answer()
+    await call.say(answer[:-10])
+    await asyncio.sleep(0.01)
+    await call.say(answer[-10:] + call.answer(call.body(OTHER)))
+
+
+async def second_answer_later(call):
+    await call.right()
+    await asyncio.sleep(0.01)
+    await call.say(call.answer(call.body(OTHER)))
+
+
+async def second_answer_as_the_next_request_goes_out(call):
+    """The first request of a connection is answered, the next one gets an answer too many before its own."""
+    if call.place > 1:
+        await call.say(call.answer(call.body(OTHER)))
+    await call.right()
 
 
 async def interim(call):
@@ -189,6 +214,10 @@ FAULTS = {
     "answer drip-fed a byte at a time": drip_fed,
     "answer after the deadline": too_late,
     "two answers for one request": two_answers,
+    "a second answer with the tail of the first": second_answer_with_the_tail,
+    "a second answer a moment later": second_answer_later,
+    "a second answer as the next request goes out": second_answer_as_the_next_request_goes_out,
+    "another user's answer": body(lambda call: call.body(OTHER)),
     "truncated JSON": body(lambda call: call.body()[:-5]),
     "empty JSON": body(b""),
     "JSON that is not UTF-8": body(lambda call: call.body().replace(b'"a"', b'"\xff\xfe"')),

@@ -1,9 +1,15 @@
 """A transport that answers from a function, and remembers what it was asked."""
 
 import asyncio
+import json
+import re
+from urllib.parse import unquote
+
+import msgspec
 
 from profilekit.engine.transport import HttpResponse
 
+# Where this is the answer, its user is the one that is asked for.
 AMPLITUDE = b'{"userData": {"user_id": "u", "cohort_ids": ["c1"]}}'
 
 
@@ -36,12 +42,21 @@ class Stub:
             answer = self._answer(request)
             if isinstance(answer, BaseException):
                 raise answer
-            return answer
+            return about(request, answer)
         finally:
             self.under_way -= 1
 
     async def close(self):
         self.closed = True
+
+
+def about(request, answer):
+    """Return an answer about the user of a request."""
+    asked = re.search(r"user_id=([^&]+)", request.target)
+    if asked is None or answer.body != AMPLITUDE:
+        return answer
+    user_id = json.dumps(unquote(asked[1])).encode()
+    return msgspec.structs.replace(answer, body=AMPLITUDE.replace(b'"u"', user_id))
 
 
 def answering(*answers):
