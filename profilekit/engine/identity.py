@@ -12,7 +12,7 @@ import msgspec
 
 from profilekit.engine.transport import HttpResponse
 from profilekit.errors import WrongUserError
-from profilekit.request import Account, Endpoint, Request, title
+from profilekit.request import Account, Endpoint, Request, result_type, title
 
 __all__ = ["IdentityCheck"]
 
@@ -36,26 +36,29 @@ class IdentityCheck:
         self._readers: dict[type[Request[Any]], _IdReader] = {}
 
     def check(self, request: Request[Any], response: HttpResponse) -> None:
-        """Refuse a success that names only other users, and close the connection that it came over.
+        """Refuse a success about another user, or of another endpoint, and close its connection.
 
         Args:
             request: The request.
             response: A success with a body.
 
         Raises:
-            WrongUserError: When it is about another user.
+            WrongUserError: When it names only ids that were not asked for, or has no member of the
+                endpoint's answers.
         """
         kind = type(request)
         reader = self._readers.get(kind) or self._readers.setdefault(kind, _IdReader(kind))
         if reader.confirms(request, response.body):
             return
         asked, named = reader.asked(request), reader.named(response.body)
-        if not named or not asked or not asked.isdisjoint(named) or self._is_alias(asked, named):
+        if not asked.isdisjoint(named) or (named and self._is_alias(asked, named)):
+            return
+        if not named and not reader.is_foreign(response.body):
             return
         response.discard()
         raise WrongUserError(
-            f"{title(request)}: the answer names another user than the one asked for; if the vendor answers "
-            f"under another id of the same user, set accept_aliases=True on the account"
+            f"{title(request)}: the answer is about another user than the one asked for; if the vendor "
+            f"answers under another id of the same user, set accept_aliases=True on the account"
         )
 
     def _is_alias(self, asked: _Ids, named: _Ids) -> bool:
@@ -82,6 +85,7 @@ class _IdReader:
         ]
         self._depth = 1 if endpoint.unwrap is None else 2
         self._decode = msgspec.json.Decoder(_ids_type(endpoint)).decode
+        self._members = _members_of(request)
 
     def confirms(self, request: Request[Any], body: bytes) -> bool:
         """Return True if the body surely names an id of the request, or nothing is to be compared.
@@ -108,6 +112,23 @@ class _IdReader:
             return frozenset(_texts([self._decode(body)]))
         except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
             return frozenset()
+
+    def is_foreign(self, body: bytes) -> bool:
+        """Return True if an answer has members, and none of those that the endpoint's answers have."""
+        try:
+            found = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+        except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+            return False
+        return bool(found and self._members) and self._members.isdisjoint(found)
+
+
+def _members_of(request: type[Request[Any]]) -> frozenset[str]:
+    """Return the members that an answer may have, as far as its type names them."""
+    if request.endpoint.unwrap is not None:
+        return frozenset({request.endpoint.unwrap})
+    answer = result_type(request)
+    is_struct = isinstance(answer, type) and issubclass(answer, msgspec.Struct)
+    return frozenset(answer.__struct_encode_fields__ if is_struct else ())
 
 
 def _ids_type(endpoint: Endpoint) -> Any:

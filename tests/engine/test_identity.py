@@ -50,6 +50,9 @@ def refused(request, body):
         (USER, b'{"userData": null}'),
         (USER, b"{}"),
         (USER, b"no JSON"),
+        (USER, b'["userData"]'),
+        (FLUX, b'{"segments": null}'),
+        (FLUX, b"{}"),
         (USER, b'{"userData": {"user_id": "u-2"}'),
         (USER, b"[" * 100_000),
         (DEVICE, of(user_id="u-9", device_id="d-1")),
@@ -94,6 +97,8 @@ def test_an_answer_about_the_user_or_nobody_is_taken(request_, body):
         (FLUX, b'{"id": "u-2"}'),
         (FLUX, b'{"id": "u-2", "anonymousIds": ["a"], "properties": {"id": "u-1"}}'),
         (WRITE, b'{"id": "u-2", "properties": {}}'),
+        (USER, b'{"id": "u-1"}'),
+        (FLUX, of(user_id="u-1")),
     ],
     ids=lambda value: value.decode()[:40] if isinstance(value, bytes) else "",
 )
