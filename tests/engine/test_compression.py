@@ -106,9 +106,9 @@ def test_the_event_loop_is_let_go_of_in_between(encoding, packed):
             await asyncio.sleep(0)
 
     async def main():
-        beside = asyncio.create_task(others())
+        other = asyncio.create_task(others())
         response = await decompressed(HttpResponse(200, {}, packed), encoding, now() + 60)
-        beside.cancel()
+        other.cancel()
         return response
 
     response = virtual(main())
