@@ -201,18 +201,21 @@ class ProfileClient:
             ClientClosedError: When the client is not open.
         """
         # Asked once: in Python 3.11 it is a system call.
-        loop = asyncio.get_running_loop()
-        if self._lanes.open_on is not loop:
-            self._lanes.check_open(loop)
-        lane, decoder = self._lanes.route(request, into)
-        if timeout is not None:
-            check_seconds("timeout", timeout)
-        seconds = self._timeout if timeout is None else timeout
-        deadline = loop.time() + seconds
+        loop, lane = asyncio.get_running_loop(), None
         try:
+            if self._lanes.open_on is not loop:
+                self._lanes.check_open(loop)
+            if timeout is not None:
+                check_seconds("timeout", timeout)
+            seconds = self._timeout if timeout is None else timeout
+            lane, decoder = self._lanes.route(request, into)
+            deadline = loop.time() + seconds
             return lane.value(request, await lane.fetch(request, decoder, deadline, seconds), decoder)
-        except ProfileKitError as error:
-            lane.failed(error)
+        except Exception as error:
+            if lane is not None and isinstance(error, ProfileKitError):
+                lane.failed(error)
+            # Nothing may have been waited for: a caller that tries again at once must not stop the loop.
+            await asyncio.sleep(0)
             raise
 
     @overload
@@ -335,14 +338,15 @@ class ProfileClient:
         # The stream keeps to its event loop, but the client may have closed.
         if self._lanes.open_on is None:
             self._lanes.check_open(None)
+        lane = None
         try:
             lane, decoder = self._lanes.route(request, into)
-        except ConfigError as error:
-            return Failed(request, error.with_traceback(None))
-        try:
             answer = await lane.fetch(request, decoder, None, self._timeout, parts.get(lane))
         except (RequestError, ConfigError) as error:
-            lane.failed(error)
+            if lane is not None:
+                lane.failed(error)
+            # As in ``send``: a list of requests that fail at once must not stop the loop.
+            await asyncio.sleep(0)
             # A kept traceback would keep every frame of the attempt alive.
             return Failed(request, error.with_traceback(None))
         return lane, request, answer, decoder

@@ -31,6 +31,7 @@ FLOORS = {
         "engine.line",
         "engine.share",
         "engine.breaker",
+        "engine.callbacks",
         "engine.cache",
         "engine.reads",
         "engine",

@@ -31,6 +31,9 @@ __all__ = ["Item", "Progress", "Sending", "picked", "record"]
 # Writes that wait for one to the same user; more of them, and no more rows are read.
 _MOST_WAITING = 1000
 
+# Rows in a row without a request, before the loop has its turn.
+_MOST_REFUSED = 1000
+
 # How soon to look again whether there is a quota, where nobody says.
 _AGAIN = 1.0
 
@@ -139,14 +142,16 @@ class Sending:
 
     def _requests(self) -> Iterator[Request[Any]]:
         """Yield requests until there are none, or it is better to wait before the next."""
-        is_stopped = self._stop.is_set
-        while self._held is None and self._refused is None and not is_stopped():
+        is_stopped, refused = self._stop.is_set, 0
+        while refused < _MOST_REFUSED and self._held is None and self._refused is None and not is_stopped():
             item = self._next.popleft() if self._next else self._pull()
             if item is None:
                 return
             if isinstance(item[2], ConfigError):
                 self._done(item, None, item[2])
+                refused += 1
             else:
+                refused = 0
                 self._under_way[id(item[2])] = item
                 yield item[2]
 

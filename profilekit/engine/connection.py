@@ -179,6 +179,6 @@ class Connection(asyncio.BufferedProtocol):
         if answer is not None and not answer.done():
             answer.set_exception(error)
         self._keeps_alive = self._in_body = self.reusable = False
-        if self._transport is not None:
-            self._transport.abort()
-            self._transport = None
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()

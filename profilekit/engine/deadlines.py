@@ -4,6 +4,8 @@ import asyncio
 from types import TracebackType
 from typing import Any, Self
 
+from profilekit.engine.callbacks import Timer
+
 __all__ = ["Deadlines"]
 
 # How late a deadline may be noticed, in seconds.
@@ -47,7 +49,7 @@ class Deadlines:
         """Start with none, on the running event loop."""
         self._loop = asyncio.get_running_loop()
         self._scopes: set[_Scope] = set()
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = Timer("looking for deadlines that have passed has failed", self._sweep)
 
     def until(self, deadline: float) -> _Scope:
         """Return a context that raises TimeoutError where it is not left by a deadline, or soon after.
@@ -55,8 +57,8 @@ class Deadlines:
         Args:
             deadline: When, on the clock of the event loop.
         """
-        if self._timer is None:
-            self._timer = self._loop.call_later(_SWEEP, self._sweep)
+        if not self._timer.is_set:
+            self._timer.set(_SWEEP)
         task = asyncio.current_task(self._loop)
         if task is None:
             raise RuntimeError("a deadline is that of a task")
@@ -66,4 +68,5 @@ class Deadlines:
         now = self._loop.time()
         for scope in [scope for scope in self._scopes if scope.deadline <= now]:
             scope.expire()
-        self._timer = self._loop.call_later(_SWEEP, self._sweep) if self._scopes else None
+        if self._scopes:
+            self._timer.set(_SWEEP)

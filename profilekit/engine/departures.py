@@ -63,7 +63,7 @@ class Departures:
 
     def forget(self, now: float) -> None:
         """Drop what left before the window."""
-        while self._slots and self._slots[0].last <= now - self._window:
+        while self._slots and self._slots[0].last + self._window <= now:
             self.count -= self._slots.popleft().count
 
     def next_ends(self, now: float) -> float:

@@ -18,6 +18,7 @@ import aiohappyeyeballs
 import aiohttp
 
 from profilekit.engine.answer import Fields, encoding_of
+from profilekit.engine.callbacks import Timer
 from profilekit.engine.compression import decompressed
 from profilekit.engine.connection import Connection, buffer
 from profilekit.engine.transport import Headers, HttpRequest, HttpResponse, Sent
@@ -68,7 +69,7 @@ class DirectTransport:
         self._buffer = buffer()
         self._open: set[Connection] = set()
         self._idle: list[Connection] = []
-        self._sweeper: asyncio.TimerHandle | None = None
+        self._sweeper = Timer("looking after connections has failed", self._sweep)
         self._resting = True
         self._closed = False
 
@@ -217,24 +218,21 @@ class DirectTransport:
             elif connection.idle_since is None:
                 connection.idle_since = now
             elif connection.idle_since + _LONGEST_IDLE <= now:
-                connection.abort()
                 self._open.discard(connection)
+                connection.abort()
         if self._open:
             self._look_again(_SWEEP if any(connection.busy for connection in self._open) else _REST)
         else:
             self._resting = True
 
     def _look_again(self, after: float) -> None:
-        if self._sweeper is not None:
-            self._sweeper.cancel()
         self._resting = after == _REST
-        self._sweeper = asyncio.get_running_loop().call_later(after, self._sweep)
+        self._sweeper.set(after)
 
     async def close(self) -> None:
         """Close every connection. Exchanges under way end with ConnectionFailedError."""
         self._closed = True
-        if self._sweeper is not None:
-            self._sweeper.cancel()
+        self._sweeper.cancel()
         while self._open:
             self._open.pop().abort()
         self._idle.clear()

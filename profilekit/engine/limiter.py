@@ -4,13 +4,14 @@ import asyncio
 
 import msgspec
 
+from profilekit.engine.callbacks import Timer
 from profilekit.engine.line import Line
 from profilekit.engine.quota import Quota
 from profilekit.errors import ClientClosedError, QuotaUnavailableError, RequestTimeoutError
 
 __all__ = ["Limiter", "Permit"]
 
-# A timer that comes later than this shows that the loop, or the whole machine, was busy elsewhere.
+# How soon after something left to see whether the loop, or the whole machine, was busy elsewhere meanwhile.
 _LATE = 0.005
 
 
@@ -68,13 +69,14 @@ class Limiter:
         self._quota = quota
         self._max_in_flight = max_in_flight
         self._line: Line[Permit] = Line()
-        self._timer: asyncio.TimerHandle | None = None
-        self._timer_set = self._paused_until = 0.0
+        self._timer = Timer("handing out permits has failed", self._hand_out)
+        self._stall = Timer("looking whether the loop was stuck has failed", self._make_up_for_stall)
+        self._left_at = self._paused_until = 0.0
         self._closed = False
         self._idle: asyncio.Future[None] | None = None
         self.in_flight = 0
         self.waited = 0
-        quota.attach(self._serve)
+        quota.attach(self._timer.run)
 
     @property
     def waiting(self) -> int:
@@ -133,8 +135,8 @@ class Limiter:
         return self._loop.create_future()
 
     async def _when_served(self, turn: "asyncio.Future[Permit]", deadline: float | None) -> Permit:
-        if self._timer is None:
-            self._serve()
+        if not self._timer.is_set:
+            self._timer.run()
         try:
             async with asyncio.timeout_at(deadline):
                 return await turn
@@ -169,37 +171,28 @@ class Limiter:
     def close(self) -> None:
         """Turn away those in line, and whoever comes."""
         self._closed = True
-        self._stop_timer()
+        self._timer.cancel()
         self._refuse(ClientClosedError, _CLOSED)
 
-    def _serve(self) -> None:
+    def _hand_out(self) -> None:
         """Give permits to the head of the line while there are any; come back when there may be more."""
-        self._make_up_for_lateness()
-        self._stop_timer()
         while self.in_flight < self._max_in_flight and (turn := self._line.first()) is not None:
-            now = self._now()
             try:
-                wait = self._quota.wait(now, len(self._line))
+                wait = self._quota.wait(self._now(), len(self._line))
             except QuotaUnavailableError as error:
                 self._refuse(QuotaUnavailableError, str(error))
                 return
             if wait:
-                self._timer_set = now
-                self._timer = self._loop.call_later(wait, self._serve)
+                self._timer.set(wait)
                 return
+            permit = self._permit()
             self._line.served(turn)
-            turn.set_result(self._permit())
+            turn.set_result(permit)
 
     def _permit(self) -> Permit:
+        number = self._quota.take()
         self.in_flight += 1
-        return Permit(self, self._quota.take())
-
-    def _make_up_for_lateness(self) -> None:
-        """Where the loop was stuck, count what left just before as leaving now: it may be seen only now."""
-        now = self._now()
-        late = now - self._timer.when() if self._timer is not None else 0.0
-        if late > _LATE:
-            self._quota.stuck(self._timer_set - _LATE, now)
+        return Permit(self, number)
 
     def _refuse(self, kind: type[Exception], why: str) -> None:
         """Turn away those in line, each with an error of its own."""
@@ -212,25 +205,35 @@ class Limiter:
         if not self._line.leave(turn) and not turn.cancelled() and turn.exception() is None:
             turn.result().release(unused=True)
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
     def _count(self, number: int) -> None:
         """Count a request that leaves now."""
-        self._quota.left(number, self._now())
+        now = self._now()
+        self._quota.left(number, now)
+        if not self._stall.is_set:
+            self._left_at = now
+            self._stall.set(_LATE)
+
+    def _make_up_for_stall(self) -> None:
+        """Where the loop was stuck, count what left just before as leaving now: it may be seen only now.
+
+        uvloop writes at the end of a turn, and its clock stands still during a turn.
+        """
+        now = self._now()
+        if now - self._left_at > 2 * _LATE:
+            self._quota.stuck(self._left_at, now)
 
     def _take_back(self, permit: Permit) -> None:
         """Take a permit back; one that was not used may be there for the next at once."""
         self.in_flight -= 1
-        if not permit.counted:
-            self._quota.unused(permit.number)
-            self._stop_timer()
-        if self._timer is None and (self._line.interactive or self._line.bulk):
-            self._serve()
-        if not self.in_flight and self._idle is not None and not self._idle.done():
-            self._idle.set_result(None)
+        try:
+            if not permit.counted:
+                self._timer.cancel()
+                self._quota.unused(permit.number)
+        finally:
+            if not self._timer.is_set and (self._line.interactive or self._line.bulk):
+                self._timer.run()
+            if not self.in_flight and self._idle is not None and not self._idle.done():
+                self._idle.set_result(None)
 
 
 _CLOSED = "the client is closed"

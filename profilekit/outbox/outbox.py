@@ -170,12 +170,17 @@ class Outbox:
             OutboxFullError: When there is no room, and the outbox does not wait for it.
             ClientClosedError: When the client is not open.
         """
-        works = self._opened()
-        self._room.check()
-        kind = self._writes.kind_of(request)
-        self._client.check(request)
-        ids, text = ids_of(request), self._writes.encode(request)
-        await self._room.take(wait=self._waits)
+        try:
+            works = self._opened()
+            self._room.check()
+            kind = self._writes.kind_of(request)
+            self._client.check(request)
+            ids, text = ids_of(request), self._writes.encode(request)
+            await self._room.take(wait=self._waits)
+        except Exception:
+            # A caller that tries again at once must not keep the loop from making room.
+            await asyncio.sleep(0)
+            raise
         await works.journal.put(Put(time.time(), kind, ids, text))
 
     async def drained(self) -> None:

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable
 from contextlib import suppress
 
+from profilekit.engine.callbacks import log_failure
 from profilekit.engine.local import length_of_pause
 from profilekit.errors import QuotaUnavailableError
 from profilekit.observer import Event, QuotaBack, QuotaLost, Tell
@@ -35,9 +36,6 @@ _LOOK = 1.0
 
 # Whoever does not end when he is cancelled is cancelled again after so long.
 _END_AGAIN = 0.1
-
-# Loops round timers to a millisecond, and uvloop would take less for "now".
-_SHORTEST_WAIT = 0.001
 
 
 class SharedQuota:
@@ -148,7 +146,7 @@ class SharedQuota:
             self._want(wanted)
         if opens is None:
             return _LOOK
-        return max(opens - now, _SHORTEST_WAIT) if opens > now else 0.0
+        return max(opens - now, 0.0)
 
     def take(self) -> int:
         """Hand out the permit that ``wait`` saw."""
@@ -214,18 +212,25 @@ class SharedQuota:
     async def _keep(self) -> None:
         """Ask whenever that is due."""
         while True:
-            await self._until_due()
-            self._settle(await self._why_lost_now())
+            try:
+                await self._until_due()
+                self._settle(await self._why_lost_now())
+            except Exception as error:  # noqa: BLE001 - the next question may fare better
+                self._lose_by_fault(error)
             self._wake()
             await asyncio.sleep(_APART)
 
-    def _kept(self, keeper: asyncio.Task[None]) -> None:
+    def _kept(self, _: asyncio.Task[None]) -> None:
         """Go on alone where nobody asks any more, so that nobody waits for ever."""
-        if not keeper.cancelled():
-            fault = {"message": "what asks for permits has failed", "exception": keeper.exception()}
-            asyncio.get_running_loop().call_exception_handler(fault)
         self._lose("it is not asked any more")
         self._wake()
+
+    def _lose_by_fault(self, error: Exception) -> None:
+        """Work alone until asking succeeds again; log each kind of failure once."""
+        why = f"asking it has failed ({type(error).__name__})"
+        if why != self._why_lost:
+            log_failure("asking Redis for permits has failed, and is tried again", error)
+        self._lose(why)
 
     async def _until_due(self) -> None:
         if self._alone is not None:
@@ -260,7 +265,7 @@ class SharedQuota:
         except LedgerError as error:
             self._member.unheard()
             return str(error)
-        except asyncio.CancelledError:
+        except BaseException:
             self._member.unheard()
             raise
         self._member.learn(answer, asked, self._now())
@@ -277,9 +282,13 @@ class SharedQuota:
     async def _listen(self) -> None:
         """Pause as soon as another process is told to."""
         while True:
-            with suppress(LedgerError):
+            try:
                 async for until in self._ledger.pauses():
                     self._member.hear(until, self._now())
+            except LedgerError:
+                pass
+            except Exception as error:  # noqa: BLE001 - the next pause may be understood
+                log_failure("listening to Redis for pauses has failed, and is tried again", error)
             # A connection that breaks is the first sign that the ledger is gone.
             self._due.set()
             await asyncio.sleep(_TRY)
@@ -293,20 +302,17 @@ class SharedQuota:
 
     def _lose(self, why: str) -> None:
         """Work alone from now on."""
-        now, member = self._now(), self._member
-        if not self._why_lost:
-            if member.is_forgotten(now) and not self._starts_alone:
+        member = self._member
+        was_lost, self._why_lost, self.state = self._why_lost, why, f"alone: {why}"
+        if not was_lost:
+            if member.is_forgotten(self._now()) and not self._starts_alone:
                 member.share = 0.0
             alone = self._work_alone(0.0 if self._fails else member.share)
             self._tell(QuotaLost(self._vendor, self._name, why, alone.part))
-        self._why_lost = why
-        self.state = f"alone: {why}"
 
     def _find(self) -> None:
         """Go back to the ledger's permits, unless it knows too little."""
-        if self._why_lost:
-            self._tell(QuotaBack(self._vendor, self._name))
-        self._why_lost = ""
+        was_lost, self._why_lost = self._why_lost, ""
         self._starts_alone = False
         self._is_cold = self._now() < self._member.cold_until
         if self._is_cold:
@@ -314,6 +320,8 @@ class SharedQuota:
             self.state = "alone: it was started a moment ago, or has forgotten what it knew"
         else:
             self._alone, self.state = None, "shared"
+        if was_lost:
+            self._tell(QuotaBack(self._vendor, self._name))
 
     def _work_alone(self, share: float) -> Alone:
         """Use a share of the quota."""

@@ -54,7 +54,7 @@ def test_what_ended_in_time_is_left_alone_and_nobody_looks_any_more():
         assert not (await sleeping(deadlines, now() + 1, 0.5))[1]
         await asyncio.sleep(3)
         assert asyncio.current_task().cancelling() == 0
-        assert deadlines._timer is None
+        assert not deadlines._timer.is_set
         assert (await sleeping(deadlines, now() + 1, 3))[1]
 
     virtual(main())

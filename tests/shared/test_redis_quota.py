@@ -536,18 +536,20 @@ class FaultyLedger(Ledger):
         return await super().ask(question)
 
 
-async def test_a_fault_of_what_asks_is_told_and_a_share_is_used_from_then_on(server):
-    ledger, faults, stub = FaultyLedger(shared(server), "profilekit:{test}", RATE), [], Stub()
-    asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault["exception"]))
+async def test_a_fault_of_what_asks_is_logged_once_and_a_share_is_used_until_asking_succeeds(server, caplog):
+    ledger, stub = FaultyLedger(shared(server), "profilekit:{test}", RATE), Stub()
     quota = SharedQuota(ledger, RATE, vendor="amplitude", name="test", fails=False, part_at_start=0.5)
     async with opened(lambda account: quota, stub) as client, working(client) as seen:
         await is_shared(client)
         await more(seen, "ok")
         ledger.is_broken = True
-        await eventually(lambda: state(client) == "alone: it is not asked any more")
+        await eventually(lambda: state(client) == "alone: asking it has failed (ZeroDivisionError)")
         await more(seen, "ok", 50)
+        await asyncio.sleep(1.0)
         ledger.is_broken = False
-    assert [type(fault) for fault in faults] == [ZeroDivisionError]
+        await is_shared(client)
+        await more(seen, "ok", 50)
+    assert [type(record.exc_info[1]) for record in caplog.records if record.exc_info] == [ZeroDivisionError]
     assert set(seen) == {"ok"}
     assert most_in_window(stub.times, RATE.per) <= RATE.requests
 

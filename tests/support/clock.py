@@ -16,7 +16,7 @@ class _JumpingSelector(selectors.DefaultSelector):
         if timeout is None:
             msg = "the loop would wait for ever: nothing is scheduled"
             raise RuntimeError(msg)
-        self.loop.now += timeout
+        self.loop.pass_by(timeout)
         return []
 
 
@@ -30,10 +30,51 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self):
         return self.now
 
+    def pass_by(self, seconds):
+        self.now += seconds
+
+
+class VirtualUvloop(VirtualLoop):
+    """Has uvloop's ways with time.
+
+    The clock stands still during a turn, delays are whole milliseconds, and what is due in less than half
+    a millisecond is called soon, by a handle that is no timer.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.shown = self.now
+
+    def time(self):
+        return self.shown
+
+    def _run_once(self):
+        self.shown = self.now
+        super()._run_once()
+
+    def pass_by(self, seconds):
+        super().pass_by(seconds)
+        self.shown = self.now
+
+    def call_later(self, delay, callback, *args, context=None):
+        milliseconds = round(delay * 1000)
+        if milliseconds <= 0:
+            return self.call_soon(callback, *args, context=context)
+        self.shown = self.now
+        return super().call_at(self.now + milliseconds / 1000, callback, *args, context=context)
+
+    def call_at(self, when, callback, *args, context=None):
+        return self.call_later(when - self.time(), callback, *args, context=context)
+
+
+# What ``virtual`` runs on; the fixture ``virtual_loops`` has a test run on each.
+LOOPS = [VirtualLoop, VirtualUvloop]
+current = VirtualLoop
+
 
 def virtual(main):
     """Run a coroutine on a virtual clock."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+    with asyncio.Runner(loop_factory=current) as runner:
         return runner.run(main)
 
 
