@@ -4,7 +4,6 @@ import asyncio
 import time
 from email.utils import formatdate
 
-import pytest
 from rawserver import ok, raw_server, read_request
 from redises import RedisServer
 from stub import AMPLITUDE

@@ -276,6 +276,114 @@ def test_what_left_just_before_the_loop_was_stuck_counts_from_when_it_went_on():
     assert len(times) == 30
 
 
+def test_what_leaves_while_nobody_waits_counts_from_when_the_loop_went_on():
+    async def main():
+        loop = asyncio.get_running_loop()
+        limiter, times = Limiter(LocalQuota(Rate(1000, 1)), 2000), []
+        await asyncio.sleep(5)
+        # A whole burst leaves at once, and is written when the loop goes on.
+        for _ in range(11):
+            permit = limiter.take()
+            permit.sent()
+            permit.release()
+        loop.now += 0.6
+        await asyncio.sleep(0)
+        resumed = loop.now
+        await asyncio.gather(*(spend(limiter, times) for _ in range(1500)))
+        return [resumed] * 11 + times
+
+    assert most_in_window(virtual(main()), 1) <= 1000
+
+
+@pytest.mark.parametrize("rate", [Rate(1, 1.1), Rate(10, 1), Rate(10, 0.1), Rate(7, 1)], ids=str)
+def test_the_rounding_of_timers_costs_no_permits(rate):
+    times = virtual(saturate(rate, 50))
+    assert (len(times) - 1) / ((times[-1] - times[0]) * rate.per_second) >= 0.97
+
+
+class Faulty(LocalQuota):
+    """A quota of a user's own that fails the first so many times that it is asked something."""
+
+    def __init__(self, method, failures=3):
+        super().__init__(Rate(10, 1))
+        self._method, self._failures = method, failures
+        self.is_faulty = False
+
+    def _fail(self, method):
+        if self.is_faulty and method == self._method and self._failures:
+            self._failures -= 1
+            raise ZeroDivisionError
+
+    def wait(self, now, wanted):
+        self._fail("wait")
+        return super().wait(now, wanted)
+
+    def take(self):
+        self._fail("take")
+        return super().take()
+
+    def unused(self, permit):
+        self._fail("unused")
+        super().unused(permit)
+
+    def stuck(self, since, now):
+        self._fail("stuck")
+        super().stuck(since, now)
+
+
+@pytest.mark.parametrize("method", ["wait", "take", "stuck"])
+def test_a_quota_that_fails_is_logged_and_all_who_wait_are_served(method, caplog):
+    async def main():
+        quota = Faulty(method)
+        limiter, times = Limiter(quota, 100), []
+        tasks = [asyncio.create_task(spend(limiter, times)) for _ in range(20)]
+        await asyncio.sleep(0.3)
+        quota.is_faulty = True
+        if method == "stuck":
+            asyncio.get_running_loop().now += 0.3
+        await asyncio.gather(*tasks)
+        assert limiter.in_flight == limiter.waiting == 0
+        return times
+
+    times = virtual(main())
+    assert len(times) == 20
+    assert most_in_window(times, 1) <= 10
+    (record,) = [record for record in caplog.records if record.name == "profilekit"]
+    assert "ZeroDivisionError" in record.getMessage()
+
+
+def test_who_gives_a_permit_back_learns_nothing_of_a_failure_to_hand_it_on(caplog):
+    async def main():
+        quota = Faulty("wait", failures=2)
+        limiter, times = Limiter(quota, 1), []
+        held = await limiter.acquire(None)
+        waiting = asyncio.create_task(spend(limiter, times))
+        await asyncio.sleep(0)
+        quota.is_faulty = True
+        held.release()
+        await waiting
+        assert limiter.in_flight == 0
+
+    virtual(main())
+    assert len([record for record in caplog.records if record.name == "profilekit"]) == 1
+
+
+def test_a_quota_that_does_not_take_a_permit_back_holds_up_nobody():
+    async def main():
+        quota = Faulty("unused", failures=1)
+        limiter, times = Limiter(quota, 1), []
+        held = await limiter.acquire(None)
+        waiting = asyncio.create_task(spend(limiter, times))
+        await asyncio.sleep(0)
+        quota.is_faulty = True
+        with pytest.raises(ZeroDivisionError):
+            held.release(unused=True)
+        await waiting
+        await limiter.drained()
+
+    virtual(main())
+
+
 def test_a_permit_that_cannot_come_in_time_is_refused_at_once():
     async def main():
         limiter, times = Limiter(LocalQuota(Rate(10, 1)), 100), []
@@ -320,6 +428,18 @@ def test_a_pause_holds_everybody_and_then_the_quota_goes_on():
         return times
 
     assert most_in_window(virtual(main()), 1) <= 10
+
+
+@pytest.mark.parametrize("seconds", [0.0003, 0.3304, 0.7496, 1.2345])
+def test_a_pause_that_is_no_whole_millisecond_ends(seconds):
+    async def main():
+        limiter, times = Limiter(LocalQuota(Rate(10, 1)), 100), []
+        limiter.pause(seconds)
+        began = now()
+        await spend(limiter, times)
+        return times[0] - began
+
+    assert seconds <= virtual(main()) <= seconds + 0.0021
 
 
 def test_a_pause_beyond_the_deadline_is_refused_at_once():
