@@ -107,7 +107,6 @@ CASES = {
 }
 
 
-@pytest.mark.usefixtures("virtual_loops")
 @pytest.mark.parametrize("case", CASES)
 def test_a_send_that_fails_at_once(case):
     options, answer, before, call = CASES[case]
@@ -123,7 +122,6 @@ def test_a_send_that_fails_at_once(case):
     assert virtual(main()) >= TIMES
 
 
-@pytest.mark.usefixtures("virtual_loops")
 def test_an_answer_from_the_cache():
     async def main():
         stub = Stub()
@@ -136,7 +134,6 @@ def test_an_answer_from_the_cache():
     assert virtual(main()) >= TIMES
 
 
-@pytest.mark.usefixtures("virtual_loops")
 @pytest.mark.parametrize("item", [GET, userflux.GetProfile("u"), "no request"], ids=["down", "none", "wrong"])
 def test_a_worker_of_a_stream_whose_items_fail_at_once(item):
     pulled = []

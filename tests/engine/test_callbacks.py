@@ -9,8 +9,6 @@ from clock import virtual
 
 from profilekit.engine.callbacks import Timer, log_failure
 
-pytestmark = pytest.mark.usefixtures("virtual_loops")
-
 
 def now():
     return asyncio.get_running_loop().time()

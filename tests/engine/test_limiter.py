@@ -11,8 +11,6 @@ from profilekit.engine.limiter import Limiter
 from profilekit.engine.local import LocalQuota
 from profilekit.errors import ClientClosedError, RequestTimeoutError
 
-pytestmark = pytest.mark.usefixtures("virtual_loops")
-
 
 def now():
     return asyncio.get_running_loop().time()
