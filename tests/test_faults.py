@@ -193,8 +193,8 @@ async def at_random(make, count, seed):
             assert outcome.error.request is outcome.request
             assert 1 <= outcome.error.attempts <= 3
     assert stats.in_flight == 0
-    # What was written to a connection that breaks meanwhile may not have been read.
-    assert stats.sent * 0.99 <= len(server.received) <= stats.sent
+    # What was written to a connection that breaks meanwhile may not have been read; uvloop writes later.
+    assert stats.sent * 0.95 <= len(server.received) <= stats.sent
     assert stats.succeeded + sum(stats.failed.values()) == count
     assert stats.succeeded >= count / 2
     assert stats.failed["RequestTimeoutError"] > 0

@@ -214,6 +214,7 @@ class DirectTransport:
         for connection in tuple(self._open):
             if connection.busy:
                 if connection.deadline <= now:
+                    self._open.discard(connection)
                     connection.expire()
             elif connection.idle_since is None:
                 connection.idle_since = now

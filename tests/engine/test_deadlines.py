@@ -60,6 +60,24 @@ def test_what_ended_in_time_is_left_alone_and_nobody_looks_any_more():
     virtual(main())
 
 
+def test_one_that_cannot_be_ended_holds_up_no_other(caplog):
+    class Stubborn:
+        def cancel(self):
+            raise ZeroDivisionError
+
+    async def main():
+        deadlines, began = Deadlines(), now()
+        with deadlines.until(began + 0.2) as scope:
+            scope._task = Stubborn()
+            end, late = await asyncio.create_task(sleeping(deadlines, began + 0.3, 5.0))
+            scope.expired = False
+        assert late
+        return end - began
+
+    assert virtual(main()) <= 0.5
+    assert len([record for record in caplog.records if record.name == "profilekit"]) == 1
+
+
 def test_one_that_ended_late_can_go_on_and_be_cancelled_by_others():
     async def main():
         deadlines = Deadlines()

@@ -176,6 +176,27 @@ async def test_a_second_answer_is_nobodys():
         await transport.close()
 
 
+async def test_a_connection_that_cannot_be_ended_holds_up_no_other(caplog):
+    def fail():
+        raise ZeroDivisionError
+
+    async def silence(server, reader, writer):
+        await read_request(server, reader)
+        await reader.read()
+
+    async with raw_server(silence) as server:
+        transport = DirectTransport(account_at(server.url))
+        tasks = [asyncio.create_task(ask(transport, within=0.2)) for _ in range(5)]
+        await settled(lambda: len(server.received) == 5)
+        next(iter(transport._open)).expire = fail
+        done, (stuck,) = await asyncio.wait(tasks, timeout=2.0)
+        assert {type(task.exception()) for task in done} == {RequestTimeoutError}
+        stuck.cancel()
+        await asyncio.wait([stuck])
+        await transport.close()
+    assert len([record for record in caplog.records if record.name == "profilekit"]) == 1
+
+
 @pytest.mark.parametrize("surplus", [ok(b"late"), b"garbage", b"\r\n\r\n"])
 async def test_what_comes_unasked_ends_the_connection(surplus):
     async def script(server, reader, writer):
