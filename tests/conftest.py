@@ -2,6 +2,8 @@
 
 import asyncio
 import inspect
+from pathlib import Path
+from zlib import crc32
 
 import clock
 import pytest
@@ -9,9 +11,45 @@ import uvloop
 
 pytest_plugins = ["pytester"]
 
+LOOPS = {"asyncio": asyncio.SelectorEventLoop, "uvloop": uvloop.Loop}
+VIRTUAL_LOOPS = {"asyncio": clock.VirtualLoop, "uvloop": clock.VirtualUvloop}
+
+# Modules and folders whose tests run on both kinds of loop.
+ON_BOTH = {
+    "engine",
+    "outbox",
+    "shared",
+    "test_cancellation",
+    "test_client",
+    "test_deadlines",
+    "test_faults",
+    "test_fewer_requests",
+    "test_hostile",
+    "test_outage",
+    "test_pauses",
+    "test_turns",
+}
+
+# Of these, which take long, a test runs on one of the two by default, and on the other with the slow tests.
+ON_EITHER = {
+    "outbox",
+    "shared",
+    "test_cancellation",
+    "test_deadlines",
+    "test_hostile",
+    "test_outage",
+    "test_priority",
+    "test_quota_properties",
+}
+
+
+def is_of(path, names):
+    path = path.relative_to(Path(__file__).parent)
+    return not names.isdisjoint({path.parts[0], path.stem})
+
 
 def pytest_asyncio_loop_factories(config, item):
-    return {"asyncio": asyncio.SelectorEventLoop, "uvloop": uvloop.Loop}
+    return LOOPS if is_of(item.path, ON_BOTH) else {"asyncio": LOOPS["asyncio"]}
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +61,18 @@ def virtual_loop(request):
 
 
 def pytest_generate_tests(metafunc):
-    """Run tests with a virtual clock on each kind of loop."""
-    if hasattr(metafunc.module, "virtual") and not inspect.iscoroutinefunction(metafunc.function):
+    uses_virtual = hasattr(metafunc.module, "virtual") and not inspect.iscoroutinefunction(metafunc.function)
+    if uses_virtual and is_of(metafunc.definition.path, ON_BOTH):
         metafunc.fixturenames.append("virtual_loop")
-        metafunc.parametrize(
-            "virtual_loop", clock.LOOPS, ids=["asyncio", "uvloop"], indirect=True, scope="module"
-        )
+        loops = VIRTUAL_LOOPS
+        metafunc.parametrize("virtual_loop", loops.values(), ids=loops, indirect=True, scope="module")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    for item in items:
+        loops = LOOPS.keys() & set(item.callspec.id.split("-")) if hasattr(item, "callspec") else set()
+        if loops and is_of(item.path, ON_EITHER):
+            first = sorted(LOOPS)[crc32(item.nodeid.replace("uvloop", "asyncio").encode()) % 2]
+            if first not in loops:
+                item.add_marker("slow")

@@ -67,8 +67,7 @@ class VirtualUvloop(VirtualLoop):
         return self.call_later(when - self.time(), callback, *args, context=context)
 
 
-# What ``virtual`` runs on; the fixture ``virtual_loop`` sets it.
-LOOPS = [VirtualLoop, VirtualUvloop]
+# What ``virtual`` runs on; the fixture ``virtual_loop`` changes it.
 current = VirtualLoop
 
 
