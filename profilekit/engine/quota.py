@@ -38,6 +38,9 @@ class Quota(Protocol):
     def wait(self, now: float, wanted: int) -> float:
         """Return after how many seconds to look again; 0 when there is a permit now.
 
+        The limiter looks again a millisecond later at the earliest, and a tenth of a second after an error
+        that is not one of those below.
+
         Args:
             now: The time, on the clock of the event loop.
             wanted: How many permits would be taken at once.

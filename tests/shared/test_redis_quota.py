@@ -529,11 +529,19 @@ class FaultyLedger(Ledger):
     """Fails as no ledger should, once it is told to."""
 
     is_broken = False
+    is_deaf = False
 
     async def ask(self, question):
         if self.is_broken:
             raise ZeroDivisionError
         return await super().ask(question)
+
+    async def pauses(self):
+        if self.is_deaf:
+            self.is_deaf = False
+            raise ZeroDivisionError
+        async for until in super().pauses():
+            yield until
 
 
 async def test_a_fault_of_what_asks_is_logged_once_and_a_share_is_used_until_asking_succeeds(server, caplog):
@@ -545,13 +553,23 @@ async def test_a_fault_of_what_asks_is_logged_once_and_a_share_is_used_until_ask
         ledger.is_broken = True
         await eventually(lambda: state(client) == "alone: asking it has failed (ZeroDivisionError)")
         await more(seen, "ok", 50)
-        await asyncio.sleep(1.0)
         ledger.is_broken = False
         await is_shared(client)
         await more(seen, "ok", 50)
     assert [type(record.exc_info[1]) for record in caplog.records if record.exc_info] == [ZeroDivisionError]
     assert set(seen) == {"ok"}
     assert most_in_window(stub.times, RATE.per) <= RATE.requests
+
+
+async def test_a_fault_of_what_listens_is_logged_and_it_listens_again(server, caplog):
+    ledger = FaultyLedger(shared(server), "profilekit:{test:amplitude}", RATE)
+    ledger.is_deaf = True
+    quota = SharedQuota(ledger, RATE, vendor="amplitude", name="test", fails=False, part_at_start=0.5)
+    async with opened(lambda account: quota) as client:
+        await is_shared(client)
+        with server.client() as publisher:
+            await eventually(lambda: publisher.publish("profilekit:{test:amplitude}", 1) == 1)
+    assert [type(record.exc_info[1]) for record in caplog.records if record.exc_info] == [ZeroDivisionError]
 
 
 async def test_where_what_asks_was_cancelled_a_share_is_used_from_then_on(server):
