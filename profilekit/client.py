@@ -345,8 +345,9 @@ class ProfileClient:
         except (RequestError, ConfigError) as error:
             if lane is not None:
                 lane.failed(error)
-            # As in ``send``: a list of requests that fail at once must not stop the loop.
-            await asyncio.sleep(0)
+            if not (isinstance(error, RequestError) and error.attempts):
+                # As in ``send``: a list of requests that are not sent at all must not stop the loop.
+                await asyncio.sleep(0)
             # A kept traceback would keep every frame of the attempt alive.
             return Failed(request, error.with_traceback(None))
         return lane, request, answer, decoder

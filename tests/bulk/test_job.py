@@ -451,7 +451,7 @@ async def test_a_vendor_that_is_down_is_waited_for(tmp_path):
     ) as client:
         report = await run(enrichment([f"u{n}" for n in range(200)], tmp_path / "out.jsonl"), client)
     # Only those that came before the breaker knew.
-    assert 5 <= report.failed["VendorUnavailableError"] <= 5 + 2 * WINDOW
+    assert 1 <= report.failed["VendorUnavailableError"] <= 5 + 2 * WINDOW
     assert report.succeeded == 200 - report.failed["VendorUnavailableError"]
     assert report.sent == 200 + probes - report.failed["VendorUnavailableError"]
 
