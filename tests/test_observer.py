@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import sys
+from unittest.mock import Mock
 
 import pytest
 from clock import virtual
@@ -303,6 +304,31 @@ def test_what_the_vendor_said_of_a_user_is_not_logged_with_what_the_observer_rai
 def test_what_is_no_observer_is_refused(bad):
     with pytest.raises(errors.ConfigError, match="began, ended and changed"):
         ProfileClient(account(), observer=bad)
+
+
+class Wrapper:
+    """Hands on what it is asked to another observer, and counts as false."""
+
+    def __init__(self, observer):
+        self.observer = observer
+
+    def __getattr__(self, name):
+        return getattr(self.observer, name)
+
+    def __len__(self):
+        return 0
+
+
+def test_an_observer_may_have_its_methods_by_getattr():
+    async def main(observer):
+        async with client(observer, Stub()) as one:
+            await one.send(GET)
+
+    notes, mock = Notes(), Mock(**{"began.return_value": None})
+    virtual(main([Wrapper(notes), mock]))
+    virtual(main(Wrapper(notes)))
+    assert [attempt.status for attempt in notes.attempts] == [200, 200]
+    assert mock.began.call_count == mock.ended.call_count == 1
 
 
 def test_the_protocol_is_what_is_asked_for():

@@ -42,9 +42,9 @@ class Watch:
         Raises:
             ConfigError: When it is none.
         """
-        if observer is not None and (isinstance(observer, type) or not isinstance(observer, Observer)):
+        if observer is not None and not _is_observer(observer):
             raise ConfigError("ProfileClient: observer must have the methods began, ended and changed")
-        self._observer: Observer = observer or _Nobody()
+        self._observer: Observer = _Nobody() if observer is None else observer
         self._has_raised = False
         self.sees_attempts = observer is not None
 
@@ -113,6 +113,12 @@ class _Several(Watch):
     def tell(self, event: Event) -> None:
         for watch in self._watches:
             watch.tell(event)
+
+
+def _is_observer(candidate: object) -> bool:
+    # From Python 3.12 on, isinstance() with a protocol does not see methods that __getattr__ provides.
+    methods = (getattr(candidate, name, None) for name in ("began", "ended", "changed"))
+    return not isinstance(candidate, type) and all(map(callable, methods))
 
 
 def watch_of(observer: Observer | Sequence[Observer] | None) -> Watch:
