@@ -173,6 +173,25 @@ def test_a_patient_caller_does_not_fail_with_a_hasty_one():
     assert len(stub.requests) == 2
 
 
+def test_a_patient_caller_that_meets_a_hasty_read_just_ended_sends_its_own():
+    async def main():
+        stub = Stub()
+        hourly = amplitude.Account(secret_key="k", rate=Rate(1, per=3600))
+        async with ProfileClient(hourly, transport=stub, single_flight=True) as client:
+            await client.send(amplitude.GetProfile("other"))
+            hasty = asyncio.create_task(client.send(GET, timeout=1))
+            await asyncio.sleep(0)
+            # Runs right after the hasty read has failed for want of a permit, before anything else does.
+            value = await asyncio.create_task(client.send(GET, timeout=7200))
+            with pytest.raises(RequestTimeoutError):
+                await hasty
+        return stub, value
+
+    stub, value = virtual(main())
+    assert value.user_id == "u"
+    assert len(stub.requests) == 2
+
+
 def test_a_kept_answer_is_given_until_it_is_too_old():
     async def main():
         stub = Stub()

@@ -92,7 +92,9 @@ class Reads:
                 return _given(outcome, request)
             if deadline is not None and deadline <= max(flight.deadline, self._loop.time()):
                 return _given(outcome, request)
-            # It had less time than this caller has.
+            # It had less time than this caller has, and may have ended without having been taken off yet.
+            if self._flights.get(key) is flight:
+                del self._flights[key]
 
     async def write(self, request: Request[Any], send: Callable[[], Awaitable[T]]) -> T:
         """Send a write; after it, and while it is under way, no read is answered by an earlier one."""
@@ -110,7 +112,8 @@ class Reads:
             del self._flights[key]
 
     def _take_off(self, key: _Key, fetch: _Fetch, deadline: float | None) -> _Flight:
-        flight = _Flight(key, self._loop.create_task(_outcome(fetch)), deadline)
+        # Not by the loop's task factory: an eager one runs the read before others can find it.
+        flight = _Flight(key, asyncio.Task(_outcome(fetch), loop=self._loop), deadline)
         self._flights[key] = flight
 
         def land(task: "asyncio.Task[Any]") -> None:
