@@ -137,7 +137,8 @@ class _Crew(Generic[In, Done]):
         return result
 
     def _hire(self) -> None:
-        worker = self._loop.create_task(self._labour())
+        # Not by the loop's task factory: an eager one runs a worker before it is counted, within another.
+        worker = asyncio.Task(self._labour(), loop=self._loop)
         self._workers.add(worker)
         worker.add_done_callback(self._part_with)
 
