@@ -2,7 +2,6 @@
 
 import ipaddress
 import re
-from contextlib import suppress
 from urllib.parse import urlsplit
 
 from profilekit.errors import ConfigError
@@ -54,9 +53,9 @@ def check_share(where: str, share: object) -> None:
         raise ConfigError(f"{where} must be more than 0 and at most 1, got {share!r}")
 
 
-def check_header(name: str, value: str) -> None:
+def check_header(name: str, value: object) -> None:
     """Refuse a header field that could be read as more than one. Its value stays out of the message."""
-    good = _TOKEN.fullmatch(name) and _FIELD_VALUE.fullmatch(value)
+    good = _TOKEN.fullmatch(name) and isinstance(value, str) and _FIELD_VALUE.fullmatch(value)
     # Error trackers show the variables of every frame.
     del value
     if not good:
@@ -74,9 +73,10 @@ def check_key(where: str, key: object) -> None:
 
 def check_base_url(where: str, url: object, *, allow_http: bool) -> None:
     """Refuse a URL that could send keys astray."""
-    if not isinstance(url, str) or not _VISIBLE_ASCII.fullmatch(url):
-        raise ConfigError(f"{where} must be a URL such as https://host or https://host/prefix")
-    reason = _why_not(url, allow_http=allow_http)
+    if isinstance(url, str) and _VISIBLE_ASCII.fullmatch(url):
+        reason = _why_not(url, allow_http=allow_http)
+    else:
+        reason = "must be a URL such as https://host or https://host/prefix"
     # Error trackers show the variables of every frame, and it may hold a password.
     del url
     if reason:
@@ -85,12 +85,8 @@ def check_base_url(where: str, url: object, *, allow_http: bool) -> None:
 
 def check_proxy(where: str, url: object) -> None:
     """Refuse what is not the URL of a proxy. It may hold a password, so no message repeats it."""
-    good = False
-    if isinstance(url, str) and _VISIBLE_ASCII.fullmatch(url):
-        with suppress(ValueError):
-            parts = urlsplit(url)
-            good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-            del parts
+    good = _is_proxy(url)
+    # Error trackers show the variables of every frame.
     del url
     if not good:
         raise ConfigError(f"{where} must be a URL such as http://user:password@host:3128")
@@ -113,6 +109,16 @@ def _why_not(url: str, *, allow_http: bool) -> str | None:
     if parts.scheme == "http" and not allow_http and not _is_loopback(host):
         return "must be https: over http anybody on the way reads the key (allow_http=True permits it)"
     return None
+
+
+def _is_proxy(url: object) -> bool:
+    if not isinstance(url, str) or not _VISIBLE_ASCII.fullmatch(url):
+        return False
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def _is_loopback(host: str) -> bool:

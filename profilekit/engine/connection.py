@@ -178,7 +178,8 @@ class Connection(asyncio.BufferedProtocol):
         answer, self._answer = self._answer, None
         if answer is not None and not answer.done():
             answer.set_exception(error)
-        self._keeps_alive = self._in_body = self.reusable = False
+        self._keeps_alive = self.reusable = False
+        self._forget()
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.abort()

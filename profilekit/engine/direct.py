@@ -24,6 +24,7 @@ from profilekit.engine.connection import Connection, buffer
 from profilekit.engine.transport import Headers, HttpRequest, HttpResponse, Sent
 from profilekit.errors import ClientClosedError, ConnectionFailedError, RequestTimeoutError
 from profilekit.request import Account
+from profilekit.secret import Secret
 
 __all__ = ["DirectTransport"]
 
@@ -63,7 +64,7 @@ class DirectTransport:
         self._port = origin.port or (443 if self._tls else 80)
         self._fixed = f"Host: {origin.netloc}\r\nUser-Agent: profilekit/{version('profilekit')}\r\n"
         self._last_headers: Headers | None = None
-        self._last_head = b""
+        self._last_head = Secret()
         self._places = account.max_in_flight
         self._line: deque[asyncio.Future[None]] = deque()
         self._buffer = buffer()
@@ -112,13 +113,12 @@ class DirectTransport:
         """Return the bytes of a request."""
         # Mostly the headers are the very object of the request before.
         if request.headers is not self._last_headers:
-            lines = "".join(f"{name}: {value}\r\n" for name, value in request.headers.items())
-            self._last_headers, self._last_head = request.headers, (self._fixed + lines).encode("latin-1")
-        start = f"{request.method} {request.target} HTTP/1.1\r\n".encode("ascii")
+            lines = "".join(name + ": " + value + "\r\n" for name, value in request.headers.items())
+            self._last_headers, self._last_head = request.headers, Secret(self._fixed + lines)
+        head = f"{request.method} {request.target} HTTP/1.1\r\n" + self._last_head
         if request.body is None:
-            return start + self._last_head + b"\r\n"
-        length = b"Content-Length: %d\r\n\r\n" % len(request.body)
-        return start + self._last_head + length + request.body
+            return (head + "\r\n").encode("latin-1")
+        return f"{head}Content-Length: {len(request.body)}\r\n\r\n".encode("latin-1") + request.body
 
     # ---- connections ---------------------------------------------------------------------------
 

@@ -1,12 +1,13 @@
 """The port between the pure parts of the engine and the network."""
 
 from collections.abc import Callable, Mapping
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import msgspec
 
 from profilekit.errors import TransportError
 from profilekit.request import Account
+from profilekit.secret import Secret
 
 __all__ = ["MAX_BODY", "Headers", "HttpRequest", "HttpResponse", "Sent", "Transport", "TransportFactory"]
 
@@ -21,9 +22,18 @@ Sent: TypeAlias = Callable[[], None]
 class Headers(dict[str, str]):
     """Header fields that show no value, as one of them is a key."""
 
+    def __init__(self, fields: Mapping[str, str]) -> None:
+        """Hide each value by itself: trackers and aiohttp take it out."""
+        super().__init__(zip(fields, map(_hidden, fields.values()), strict=True))
+
     def __repr__(self) -> str:
         """Show the names."""
         return f"<Headers {', '.join(self)}>"
+
+
+def _hidden(value: object) -> Any:
+    # What is no text no header can hold: it is refused later, and must not show meanwhile.
+    return Secret(value) if isinstance(value, str) else None
 
 
 class HttpRequest(msgspec.Struct, frozen=True, gc=False):

@@ -71,9 +71,8 @@ def template(request: type[Request[Any]], account: Account) -> Template:
     fields = msgspec.structs.fields(request)
     sent = {field.name: (place, field.encode_name, default_of(field)) for place, field in enumerate(fields)}
     first, *rest = re.split(r"{\w+}", endpoint.path)
-    headers = Headers({"Accept": "application/json", **account.headers(endpoint)})
-    if endpoint.body:
-        headers["Content-Type"] = "application/json"
+    content = {"Content-Type": "application/json"} if endpoint.body else {}
+    headers = Headers({"Accept": "application/json", **account.headers(endpoint), **content})
     for name, value in headers.items():
         check_header(name, value)
     origin = urlsplit(account.base_url)
