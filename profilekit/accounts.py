@@ -15,7 +15,11 @@ def from_environment(environ: Mapping[str, str]) -> tuple[Account, ...]:
     Raises:
         ConfigError: When it names none, or one that cannot be used.
     """
-    found = [vendor.Account.from_env(environ) for vendor in (amplitude, userflux)]
+    try:
+        found = [vendor.Account.from_env(environ) for vendor in (amplitude, userflux)]
+    finally:
+        # Trackers show the variables of every frame.
+        del environ
     accounts = tuple(account for account in found if account is not None)
     if not accounts:
         raise ConfigError(

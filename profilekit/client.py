@@ -87,6 +87,11 @@ class ProfileClient:
         transport: TransportFactory | None = None,
     ) -> None:
         """Take the accounts; connections are made when requests are sent."""
+        try:
+            transport_for = select(tls=tls, proxy=proxy, session=session, transport=transport)
+        finally:
+            # Trackers show the variables of every frame, and it may hold a password.
+            del proxy
         check_seconds("ProfileClient: timeout", timeout)
         self._accounts = by_vendor(accounts)
         self._timeout = timeout
@@ -94,7 +99,6 @@ class ProfileClient:
         self.shares_reads = single_flight or cache is not None
         policy = Policy(retry, breaker, single_flight, cache, self._watch)
         quota_of = quota or _local
-        transport_for = select(tls=tls, proxy=proxy, session=session, transport=transport)
         # The quota first: it may be refused, and a transport would have to be closed.
         self._lanes = Lanes(
             self._accounts, lambda account: Lane(account, quota_of(account), transport_for(account), policy)
@@ -133,19 +137,22 @@ class ProfileClient:
         Raises:
             ConfigError: When it names none, or one that cannot be used.
         """
-        accounts = from_environment(environ)
-        return cls(
-            *accounts,
-            timeout=timeout,
-            retry=retry,
-            breaker=breaker,
-            single_flight=single_flight,
-            cache=cache,
-            quota=quota,
-            observer=observer,
-            tls=tls,
-            proxy=proxy,
-        )
+        try:
+            return cls(
+                *from_environment(environ),
+                timeout=timeout,
+                retry=retry,
+                breaker=breaker,
+                single_flight=single_flight,
+                cache=cache,
+                quota=quota,
+                observer=observer,
+                tls=tls,
+                proxy=proxy,
+            )
+        finally:
+            # Trackers show the variables of every frame.
+            del environ, proxy
 
     # ---- life ----------------------------------------------------------------------------------
 
@@ -364,6 +371,9 @@ class ProfileClient:
 
     def __repr__(self) -> str:
         """Show the vendors, and whether it is open."""
+        if not hasattr(self, "_lanes"):
+            # Trackers also show what a constructor that failed has left.
+            return "<ProfileClient (not made)>"
         over = "".join(sorted({f", over {lane.stats().transport}" for lane in self._lanes}))
         return f"<ProfileClient {' '.join(self._accounts)} ({self._lanes.state}{over})>"
 

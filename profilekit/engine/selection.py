@@ -8,9 +8,9 @@ from typing import TypeAlias
 
 import aiohttp
 
-from profilekit.checks import check_proxy
 from profilekit.engine import session as sessions
 from profilekit.engine.direct import DirectTransport
+from profilekit.engine.proxy import read_proxy
 from profilekit.engine.transport import TransportFactory
 from profilekit.errors import ConfigError
 
@@ -32,14 +32,18 @@ def select(
     Raises:
         ConfigError: When two of them exclude each other, or one cannot be used.
     """
-    if sum(choice is not None for choice in (proxy, session, transport)) > 1:
+    try:
+        through = None if proxy is None else read_proxy(proxy)
+    finally:
+        # Trackers show the variables of every frame, and it may hold a password.
+        del proxy
+    if sum(choice is not None for choice in (through, session, transport)) > 1:
         raise ConfigError("ProfileClient: give one of proxy, session and transport")
     if tls is not None and (session is not None or transport is not None):
         raise ConfigError("ProfileClient: a session or a transport of your own brings its own tls")
     context = None if tls is None else _context(tls)
-    if proxy is not None:
-        check_proxy("ProfileClient: proxy", proxy)
-        return partial(sessions.own_session, proxy=proxy, tls=context)
+    if through is not None:
+        return partial(sessions.own_session, proxy=through, tls=context)
     if session is not None:
         return sessions.over(session)
     return transport or partial(DirectTransport, tls=context)

@@ -1,5 +1,6 @@
 """A transport over ``aiohttp.ClientSession``: for proxies, the caller's own session, and its tracing."""
 
+import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -14,6 +15,7 @@ from yarl import URL
 from profilekit.engine.answer import Fields, encoding_of
 from profilekit.engine.compression import decompressed
 from profilekit.engine.deadlines import Deadlines
+from profilekit.engine.proxy import Proxy
 from profilekit.engine.transport import (
     MAX_BODY,
     Headers,
@@ -25,6 +27,7 @@ from profilekit.engine.transport import (
 )
 from profilekit.errors import ClientClosedError, ConfigError, ConnectionFailedError, RequestTimeoutError
 from profilekit.request import Account
+from profilekit.secret import without_frames
 
 if TYPE_CHECKING:
     from aiohttp.client_proto import ResponseHandler
@@ -118,13 +121,21 @@ class SessionTransport:
 
     says_when_sent = True
 
-    def __init__(self, account: Account, session: aiohttp.ClientSession, *, owned: bool) -> None:
+    def __init__(
+        self,
+        account: Account,
+        session: aiohttp.ClientSession,
+        *,
+        owned: bool,
+        proxy_headers: Headers | None = None,
+    ) -> None:
         """Take a session.
 
         Args:
             account: Where to.
             session: What sends.
             owned: Whether the session is closed with the transport.
+            proxy_headers: What the session's proxy wants to be told before it opens a tunnel.
         """
         origin = urlsplit(account.base_url)
         self._scheme, self._authority = origin.scheme, origin.netloc
@@ -134,12 +145,13 @@ class SessionTransport:
         self._connections = account.max_in_flight
         self._deadlines = Deadlines()
         self._owned = owned
+        self._proxy_headers = proxy_headers
 
     async def exchange(self, request: HttpRequest, deadline: float, sent: Sent) -> HttpResponse:
         """Send one request once; see ``Transport.exchange``."""
         if self._session.closed:
             raise ClientClosedError("the aiohttp session was closed")
-        failure: ConnectionFailedError | RequestTimeoutError
+        failure: ConnectionFailedError | RequestTimeoutError | asyncio.CancelledError
         departure = _Departure(sent)
         try:
             with self._deadlines.until(deadline) as scope:
@@ -153,10 +165,12 @@ class SessionTransport:
                 failure = ConnectionFailedError(_describe(error))
                 failure.retryable = not _is_hopeless(error)
             failure.maybe_applied = not (departure.held or isinstance(error, _NOT_SENT))
+        except asyncio.CancelledError as error:
+            failure = without_frames(error)
         else:
             encoding = encoding_of(cast("Fields", response.headers))
             return response if encoding is None else await decompressed(response, encoding, deadline)
-        # Outside of the handler, so that no aiohttp error, which holds the headers, hangs on to ours.
+        # Outside of the handler, so that no frame and no error of aiohttp's goes along: they hold headers.
         raise failure
 
     async def _exchange(self, request: HttpRequest, departure: _Departure) -> HttpResponse:
@@ -175,6 +189,7 @@ class SessionTransport:
                 scheme=self._scheme, authority=self._authority, path=path, query_string=query, encoded=True
             ),
             headers=request.headers if self._owned else Headers({**request.headers, **_ACCEPTED}),
+            proxy_headers=self._proxy_headers,
             data=request.body,
             allow_redirects=False,
             auto_decompress=False,
@@ -236,24 +251,27 @@ def _describe(error: Exception) -> str:
 
 
 def own_session(
-    account: Account, *, proxy: str | None = None, tls: ssl.SSLContext | None = None
+    account: Account, *, proxy: Proxy | None = None, tls: ssl.SSLContext | None = None
 ) -> Transport:
     """Return a transport with a session of its own: nothing shared, no cookies, no netrc.
 
     Args:
         account: Where to.
-        proxy: The URL of the proxy to go through, or None.
+        proxy: The proxy to go through, or None.
         tls: Whom to trust; the system's authorities unless told otherwise.
     """
+    to_proxy = Headers({}) if proxy is None else proxy.headers
+    # Without a tunnel, the proxy reads the headers of each request.
+    is_plain = account.base_url.startswith("http:")
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=account.max_in_flight, ssl=tls or True),
         request_class=_Request,
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"User-Agent": f"profilekit/{version('profilekit')}"},
+        headers={"User-Agent": f"profilekit/{version('profilekit')}", **(to_proxy if is_plain else {})},
         timeout=_NO_TIMEOUT,
-        proxy=proxy,
+        proxy=None if proxy is None else proxy.url,
     )
-    return SessionTransport(account, session, owned=True)
+    return SessionTransport(account, session, owned=True, proxy_headers=None if is_plain else to_proxy)
 
 
 def over(session: aiohttp.ClientSession) -> TransportFactory:

@@ -84,13 +84,20 @@ class Account(request.Account, frozen=True, kw_only=True):
         Raises:
             ConfigError: When there is an API key without the secret key, or one cannot be used.
         """
-        secret_key, api_key = environ.get("AMPLITUDE_SECRET_KEY"), environ.get("AMPLITUDE_API_KEY")
-        if not secret_key and not api_key:
-            return None
-        if not secret_key:
-            raise ConfigError("AMPLITUDE_API_KEY is set, but AMPLITUDE_SECRET_KEY is needed too")
-        base_url = environ.get("AMPLITUDE_BASE_URL") or _BASE_URL
-        return cls(secret_key=secret_key, api_key=api_key or None, base_url=base_url)
+        try:
+            secret, api = "AMPLITUDE_SECRET_KEY", "AMPLITUDE_API_KEY"
+            if not environ.get(secret) and not environ.get(api):
+                return None
+            if not environ.get(secret):
+                raise ConfigError(f"{api} is set, but {secret} is needed too")
+            return cls(
+                secret_key=environ[secret],
+                api_key=environ.get(api) or None,
+                base_url=environ.get("AMPLITUDE_BASE_URL") or _BASE_URL,
+            )
+        finally:
+            # Trackers show the variables of every frame.
+            del environ
 
 
 class Recommendation(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):

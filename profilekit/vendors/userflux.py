@@ -73,11 +73,17 @@ class Account(request.Account, frozen=True, kw_only=True):
         Raises:
             ConfigError: When one of them cannot be used.
         """
-        read_key, write_key = environ.get("USERFLUX_READ_KEY"), environ.get("USERFLUX_WRITE_KEY")
-        if not read_key and not write_key:
-            return None
-        base_url = environ.get("USERFLUX_BASE_URL") or _BASE_URL
-        return cls(read_key=read_key or None, write_key=write_key or None, base_url=base_url)
+        try:
+            if not environ.get("USERFLUX_READ_KEY") and not environ.get("USERFLUX_WRITE_KEY"):
+                return None
+            return cls(
+                read_key=environ.get("USERFLUX_READ_KEY") or None,
+                write_key=environ.get("USERFLUX_WRITE_KEY") or None,
+                base_url=environ.get("USERFLUX_BASE_URL") or _BASE_URL,
+            )
+        finally:
+            # Trackers show the variables of every frame.
+            del environ
 
 
 class Profile(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, rename="camel"):
