@@ -11,6 +11,7 @@ import msgspec
 
 from profilekit.errors import ConfigError
 from profilekit.rate import Rate
+from profilekit.secret import without_frames
 
 __all__ = ["PATIENCE", "Answer", "Ledger", "LedgerError", "Question", "check_usable"]
 
@@ -139,14 +140,20 @@ class Ledger:
             int(question.stay * _MICRO),
             *(number for change in question.changes.items() for number in change),
         ]
+        failure: LedgerError | asyncio.CancelledError
         try:
             async with asyncio.timeout(PATIENCE):
                 return _answer(await self._ask(keys=self._keys, args=arguments))
+        except asyncio.CancelledError as error:
+            failure = without_frames(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, there is no answer
+            failure = LedgerError(_why(error))
+        # Outside of the handlers, so that none of redis-py's frames goes along: they hold the password.
+        if isinstance(failure, LedgerError):
             # Where one connection is broken, the others are.
             with suppress(Exception):
                 await self._redis.connection_pool.disconnect(inuse_connections=False)
-            raise LedgerError(_why(error)) from None
+        raise failure
 
     async def pauses(self) -> AsyncIterator[float]:
         """Yield until when the vendor wants no requests, on the ledger's clock, whenever somebody says so.
@@ -196,9 +203,9 @@ def check_usable(place: Place) -> None:
     except ImportError:
         raise ConfigError("a quota in Redis needs redis-py: pip install 'profilekit[redis]'") from None
     with suppress(Exception):
-        # That does not connect.
-        pool: Any = ConnectionPool.from_url(place.url)
-        pool.make_connection()
+        # That does not connect. The pool is in no variable: it may show the password.
+        pools: Any = ConnectionPool
+        pools.from_url(place.url).make_connection()
         return
     raise ConfigError("RedisQuota: the url must be such as redis://host:6379/0, rediss://..., unix://...")
 
