@@ -79,21 +79,25 @@ def enrich(
     Raises:
         ConfigError: When an argument cannot be used; nothing was sent.
     """
+    try:
+        plan = Plan(
+            account=account,
+            request=request,
+            id_column=id_column,
+            into=into,
+            properties=tuple(properties),
+            prefix=prefix,
+            quota=quota,
+            client=client,
+            patience=patience,
+        )
+    finally:
+        # Trackers show the variables of every frame, and it may hold the password of a proxy.
+        del client
     ray = _ray()
     if not isinstance(dataset, ray.data.Dataset):
         raise ConfigError(f"enrich: {type(dataset).__name__} is not a dataset of Ray Data")
     check_count("enrich: batch_size", batch_size)
-    plan = Plan(
-        account=account,
-        request=request,
-        id_column=id_column,
-        into=into,
-        properties=tuple(properties),
-        prefix=prefix,
-        quota=quota,
-        client=client,
-        patience=patience,
-    )
     _check_columns(dataset, plan)
     # What is done again replaces what was lost only if a task has no more than one batch.
     enriched: Dataset = dataset.repartition(target_num_rows_per_block=batch_size).map_batches(

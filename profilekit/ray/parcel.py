@@ -28,6 +28,10 @@ class Parcel(msgspec.Struct, frozen=True):
         plan: Plan = pickle.loads(self.content)  # noqa: S301 - of our own making
         return plan
 
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Show how large it is."""
+        return [("bytes", len(self.content))]
+
     def __repr__(self) -> str:
         """Show how large it is."""
         return f"<Parcel of {len(self.content)} bytes>"

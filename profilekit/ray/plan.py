@@ -62,6 +62,14 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
         check_seconds("enrich: patience", self.patience)
         _check_request(self.request, self.account)
 
+    def __rich_repr__(self) -> list[tuple[str, object]]:
+        """Show all but ``client``, which may hold the password of a proxy."""
+        return [(name, getattr(self, name)) for name in self.__struct_fields__ if name != "client"]
+
+    def __repr__(self) -> str:
+        """Show all but ``client``, which may hold the password of a proxy."""
+        return f"Plan({', '.join(f'{name}={value!r}' for name, value in self.__rich_repr__())})"
+
 
 def _check_request(ask: Ask, account: Account) -> None:
     """Refuse what makes no request that the account can read with."""
