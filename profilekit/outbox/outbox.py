@@ -210,6 +210,9 @@ class Outbox:
 
     def __repr__(self) -> str:
         """Show the file, and how much waits in it."""
+        if not hasattr(self, "_room"):
+            # Trackers also show what a constructor that failed has left.
+            return "<Outbox (not made)>"
         return f"<Outbox {self._path.name} ({self._room.used} pending)>"
 
     def _opened(self) -> Works:
