@@ -18,6 +18,7 @@ from stub import AMPLITUDE, Stub, answering, response
 from profilekit import Breaker, Failed, Ok, ProfileClient, Rate, Retry, amplitude, errors, userflux
 from profilekit.engine import session as sessions
 from profilekit.engine.direct import DirectTransport
+from profilekit.engine.proxy import read_proxy
 from profilekit.engine.transport import HttpResponse
 from profilekit.errors import ConnectionFailedError, RequestError, RequestTimeoutError, ThrottledError
 
@@ -204,7 +205,7 @@ async def at_random(make, count, seed):
 
 def through_a_proxy(account):
     """Return a transport that asks the vendor's own server as its proxy."""
-    return sessions.own_session(account, proxy=account.base_url)
+    return sessions.own_session(account, proxy=read_proxy(account.base_url))
 
 
 PATHS = {**TRANSPORTS, "proxy": through_a_proxy}
