@@ -25,6 +25,8 @@ All of them can be pickled, and none of them ever holds a key.
 
 from typing import Any
 
+from profilekit._printable import printable
+
 __all__ = [
     "AccessDeniedError",
     "AuthError",
@@ -49,7 +51,15 @@ __all__ = [
 
 
 class ProfileKitError(Exception):
-    """The root of everything that profilekit raises by itself."""
+    """The root of everything that profilekit raises by itself.
+
+    Its text is one line that can be printed or logged: control characters in what a vendor, a file or a
+    caller gave are written out.
+    """
+
+    def __str__(self) -> str:
+        """Return the message."""
+        return printable(super().__str__())
 
 
 class ConfigError(ProfileKitError, ValueError):

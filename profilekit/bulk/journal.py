@@ -4,6 +4,7 @@ The journal is a file of lines that is only ever appended to: a line about the j
 answer. Each line carries a checksum, so that what a crash left of the last ones is told from what is whole.
 """
 
+import logging
 import os
 import secrets
 import zlib
@@ -16,27 +17,37 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
 import orjson
 
+from profilekit._printable import printable
+from profilekit.bulk import lines
+from profilekit.bulk.lines import CHECKSUM, ERROR, VALUE, open_journal
 from profilekit.bulk.place import take_free_place, take_place
 from profilekit.errors import ConfigError
 from profilekit.locking import lock
 
-__all__ = ["Journal", "Was", "is_at_end"]
+__all__ = ["Check", "Journal", "Was"]
+
+_LOGGER = logging.getLogger("profilekit")
 
 _VERSION = 1
-_VALUE, _ERROR = b"=", b"!"
-_END, _AGAIN = b"end", b"again"
-_MARKS = {_END, _AGAIN}
 
-_CHECKSUM = len(b"01234567 ")
 _READ_AHEAD = 256 * 1024
+
+# Which error a row has come to is kept in a byte.
+_MOST_ERRORS = 255
 
 # A row's offset is kept one higher, as 0 stands for none.
 _NONE = 0
 
 Was = tuple[bytes | None, bytes | None]
 """The value, or else the error, as JSON."""
+
+Check = Callable[[bytes], object]
+"""Decodes a value, as JSON; raises where it cannot be used."""
+
+_UNDECODABLE = (ValueError, msgspec.MsgspecError, RecursionError)
 
 
 class Journal:
@@ -47,10 +58,20 @@ class Journal:
         done: How many rows have come to a value or an error.
     """
 
-    def __init__(self, path: Path, rows: int) -> None:
-        """Take where it is, and how many rows there can be; ``begin`` or ``resume`` opens it."""
+    def __init__(
+        self, path: Path, rows: int, *, in_order: bool = False, check: Check = lines.check_json
+    ) -> None:
+        """Prepare a journal; ``begin`` or ``resume`` opens it.
+
+        Args:
+            path: The file.
+            rows: How many rows there can be.
+            in_order: Whether a row that is sent again must be followed by all that came after it.
+            check: Raises for a value, as JSON, that the job cannot have had.
+        """
         self.path = path
         self.done = 0
+        self._rows, self._in_order, self._check = rows, in_order, check
         self._offsets = array("Q", bytes(8 * rows))
         # Which error, by its place in a list, from 1.
         self._error_of = bytearray(rows)
@@ -98,9 +119,9 @@ class Journal:
         with suppress(FileExistsError):
             take_free_place(part, self.path)
             return
-        with self.path.open("r+b") as file:
+        with os.fdopen(open_journal(self.path, os.O_RDWR), "r+b") as file:
             self._lock(file.fileno(), self.path)
-            self._refuse_foreign(file.readline())
+            lines.header_of(file, self.path, _VERSION)
             take_place(part, self.path)
 
     def look(self, job: dict[str, Any]) -> None:
@@ -110,18 +131,40 @@ class Journal:
             ConfigError: When it is of another job, or no journal.
             OSError: When it cannot be read.
         """
-        with self.path.open("rb") as file:
-            self._refuse_other(self._refuse_foreign(file.readline()), job)
-            self._size = file.tell()
-            for line in file:
-                payload = _payload(line)
+        with os.fdopen(open_journal(self.path, os.O_RDONLY), "rb") as file:
+            self._refuse_other(lines.header_of(file, self.path, _VERSION), job)
+            at = self._size = file.tell()
+            broken = damaged = 0
+            for number, (length, payload) in enumerate(lines.payloads(file), 2):
+                begins, at = at, at + length
                 if payload is None:
-                    # What a crash left half written; all before it is whole.
+                    # At the end, it is what a crash left half written.
+                    broken += 1
+                    continue
+                damaged, broken = damaged + broken, 0
+                if damaged and self._in_order:
                     break
-                if payload not in _MARKS:
-                    row, _, rest = payload.partition(b" ")
-                    self._note(int(row), self._size, rest[:1], rest[1:])
-                self._size += len(line)
+                self._believe(number, begins, payload)
+                self._size = at
+        if damaged:
+            again = "all that came after them" if self._in_order else "their rows"
+            _LOGGER.warning(
+                "%s: %d damaged lines: %s will be sent again", printable(str(self.path)), damaged, again
+            )
+
+    def _believe(self, number: int, begins: int, payload: bytes) -> None:
+        """Note what a whole line says, once that is found to be possible."""
+        if payload in lines.MARKS:
+            return
+        try:
+            row, mark, text = lines.entry_of(payload, self._rows)
+            if mark == VALUE:
+                self._check(text)
+            self._note(row, begins, mark, text)
+        except _UNDECODABLE as error:
+            raise ConfigError(
+                f"line {number} of {self.path} cannot be from this job ({error}): start over with fresh=True"
+            ) from None
 
     def resume(self, job: dict[str, Any]) -> None:
         """Carry on with the journal of the same job.
@@ -136,13 +179,13 @@ class Journal:
         os.ftruncate(self._file, self._size)
         for left in self.path.parent.glob(f".{escape(self.path.name)}.*.part"):
             # Of a run that was killed before it took away the journal's first name.
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 if left.samefile(self.path):
                     left.unlink()
 
     def _opened(self, path: Path, flags: int) -> int:
         # Profiles are nobody else's business.
-        file = os.open(path, os.O_RDWR | os.O_APPEND | flags, 0o600)
+        file = open_journal(path, os.O_RDWR | os.O_APPEND | flags)
         try:
             self._lock(file, path)
         except ConfigError:
@@ -160,27 +203,19 @@ class Journal:
         if not is_there:
             raise ConfigError(f"{self.path} is in use: another run of the job is at work")
 
-    def _refuse_foreign(self, first: bytes) -> dict[str, Any]:
-        """Return what the first line says, where it is that of a journal."""
-        header = _payload(first)
-        found = orjson.loads(header) if header is not None and header.startswith(b"{") else {}
-        if found.get("journal") != _VERSION:
-            raise ConfigError(f"{self.path} is no journal that this version knows: move it out of the way")
-        return dict(found)
-
     def _refuse_other(self, found: dict[str, Any], job: dict[str, Any]) -> None:
         other = ", ".join(name for name, value in job.items() if found.get(name) != value)
         if other:
             raise ConfigError(
                 f"{self.path} is of another job, by its {other}: "
-                "carry on with that one, or begin anew with --fresh"
+                "carry on with that one, or start over with fresh=True"
             )
 
     # ---- while the job runs --------------------------------------------------------------------
 
     def add(self, row: int, value: bytes | None, error: bytes | None) -> None:
         """Note what became of a row: a value or an error, as JSON. ``flush`` writes it."""
-        mark, payload = (_VALUE, value or b"") if error is None else (_ERROR, error)
+        mark, payload = (VALUE, value or b"") if error is None else (ERROR, error)
         self._note(row, self._size, mark, payload)
         self._append(b"%d %b" % (row, mark), payload)
 
@@ -205,13 +240,16 @@ class Journal:
             raise
 
     def _note(self, row: int, offset: int, mark: bytes, payload: bytes) -> None:
+        error = 0 if mark == VALUE else 1 + self._index(lines.error_type(payload))
         if self._offsets[row] == _NONE:
             self.done += 1
         self._offsets[row] = offset + 1
-        self._error_of[row] = 0 if mark == _VALUE else 1 + self._index(orjson.loads(payload)["type"])
+        self._error_of[row] = error
 
     def _index(self, error: str) -> int:
         if error not in self._errors:
+            if len(self._errors) >= _MOST_ERRORS:
+                raise ValueError("there are too many classes of errors")
             self._errors.append(error)
         return self._errors.index(error)
 
@@ -221,7 +259,7 @@ class Journal:
         Raises:
             OSError: When it cannot be written.
         """
-        self._append(_END)
+        self._append(lines.END)
         self.sync()
 
     def go_on(self) -> None:
@@ -230,7 +268,7 @@ class Journal:
         Raises:
             OSError: When it cannot be written.
         """
-        self._append(_AGAIN)
+        self._append(lines.AGAIN)
         self.flush()
 
     def sync(self) -> None:
@@ -260,7 +298,7 @@ class Journal:
     @contextmanager
     def reader(self) -> Iterator[Callable[[int], Was]]:
         """Return a function that tells what became of a row; quickest for one row after the other."""
-        with self.path.open("rb", buffering=_READ_AHEAD) as file:
+        with os.fdopen(open_journal(self.path, os.O_RDONLY), "rb", _READ_AHEAD) as file:
             at = 0
 
             def read(row: int) -> Was:
@@ -268,32 +306,16 @@ class Journal:
                 begins = self._offsets[row] - 1
                 if begins != at:
                     file.seek(begins)
-                # What it says was checked, or written by this very run; whose it is shows when it is not.
                 line, number = file.readline(), b"%d " % row
                 at = begins + len(line)
-                if not line.startswith(number, _CHECKSUM):
-                    raise ConfigError(f"{self.path} was changed meanwhile: begin anew with --fresh")
-                mark = _CHECKSUM + len(number)
+                if not line.startswith(number, CHECKSUM) or lines.payload_of(line) is None:
+                    raise ConfigError(f"{self.path} changed while the job ran: start over with fresh=True")
+                mark = CHECKSUM + len(number)
                 payload = line[mark + 1 : -1]
-                return (None, payload) if line.startswith(_ERROR, mark) else (payload, None)
+                return (None, payload) if line.startswith(ERROR, mark) else (payload, None)
 
             yield read
 
     def numbers(self) -> Iterator[int]:
         """Yield the rows that have come to something."""
         return (row for row, offset in enumerate(self._offsets) if offset != _NONE)
-
-
-def is_at_end(path: Path) -> bool:
-    """Say whether the job of a journal came to its end: then there is nothing to carry on with."""
-    with path.open("rb") as file:
-        size = file.seek(0, os.SEEK_END)
-        file.seek(max(0, size - len(_END) - _CHECKSUM - 1))
-        return _payload(file.read()) == _END
-
-
-def _payload(line: bytes) -> bytes | None:
-    """Return what a line holds, or None for one that is not whole."""
-    checksum, payload = line[:_CHECKSUM], line[_CHECKSUM:-1]
-    whole = line.endswith(b"\n") and checksum == b"%08x " % zlib.crc32(payload)
-    return payload if whole else None

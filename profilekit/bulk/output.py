@@ -11,16 +11,18 @@ import orjson
 
 from profilekit.bulk import parquet
 from profilekit.bulk.job import Job
-from profilekit.bulk.journal import Journal
+from profilekit.bulk.journal import Check, Journal
 from profilekit.bulk.kinds import Kinds
+from profilekit.bulk.lines import check_json
 from profilekit.bulk.rows import no_column
 from profilekit.bulk.sink import Layout, open_sink
 from profilekit.bulk.source import Rows
 from profilekit.bulk.structs import alike, is_struct
 from profilekit.bulk.survey import Survey, changed, digest_of, numbered
 from profilekit.errors import ConfigError
+from profilekit.request import result_type
 
-__all__ = ["expander", "layout_of", "write_out"]
+__all__ = ["check_of", "expander", "layout_of", "write_out"]
 
 
 def layout_of(job: Job, survey: Survey) -> Layout:
@@ -60,6 +62,20 @@ def expander(kind: Any) -> Callable[[bytes], Mapping[str, Any]]:
     # Code of the Struct's own has run already, when the answer came.
     decode = msgspec.json.Decoder(alike(kind) if is_struct(kind) else kind).decode
     return lambda value: msgspec.to_builtins(decode(value), builtin_types=(datetime,))
+
+
+def check_of(job: Job, layout: Layout) -> Check:
+    """Return what refuses a value of a journal that an answer to the job's requests never becomes."""
+    decode = layout.expand if layout.parts else check_json
+    if not layout.parts and not is_struct(job.into or result_type(job.request)):
+        return decode
+
+    def check(value: bytes) -> None:
+        if not value.startswith(b"{"):
+            raise ValueError("its value is no JSON object")
+        decode(value)
+
+    return check
 
 
 def write_out(job: Job, rows: Rows, survey: Survey, journal: Journal, layout: Layout) -> Counter[str]:

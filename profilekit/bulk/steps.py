@@ -1,6 +1,7 @@
 """A job from its list to its output, in steps that can be carried on with after any end."""
 
 import asyncio
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,10 +10,12 @@ from typing import Any, TypeVar
 import msgspec
 
 from profilekit.bulk.job import Ask, Job, asker
-from profilekit.bulk.journal import Journal, is_at_end
-from profilekit.bulk.output import layout_of, write_out
+from profilekit.bulk.journal import Journal
+from profilekit.bulk.lines import is_at_end
+from profilekit.bulk.output import check_of, layout_of, write_out
 from profilekit.bulk.rows import Row
 from profilekit.bulk.sending import Item, Progress, Sending
+from profilekit.bulk.sink import Layout
 from profilekit.bulk.source import Rows, opened
 from profilekit.bulk.survey import Survey, look_over, numbered
 from profilekit.client import ProfileClient
@@ -77,8 +80,7 @@ async def look_ahead(job: Job, *, fresh: bool = False, retry_failed: bool = Fals
 
     def look(rows: Rows) -> Outlook:
         survey = _survey(job, rows)
-        layout_of(job, survey)
-        journal = Journal(job.journal, survey.rows)
+        journal = _journal(job, survey, layout_of(job, survey))
         if _carries_on(job, fresh=fresh, retry_failed=retry_failed):
             journal.look(_identity(job, rows, survey))
             _check_retry(journal, survey, retry_failed=retry_failed)
@@ -133,7 +135,7 @@ async def run(
     async with opened(job.source, job.id_column) as rows:
         survey = await _in_thread(rows, lambda: _survey(job, rows))
         layout = layout_of(job, survey)
-        with Journal(job.journal, survey.rows) as journal, _shown(job, client, progress):
+        with _journal(job, survey, layout) as journal, _shown(job, client, progress):
             await _open(journal, job, rows, survey, fresh=fresh, retry_failed=retry_failed)
             again = journal.failures().total() if retry_failed else 0
             progress.begin(journal.done - again, survey.rows - survey.again)
@@ -157,6 +159,10 @@ async def run(
         is_complete=is_complete,
         journal=left,
     )
+
+
+def _journal(job: Job, survey: Survey, layout: Layout) -> Journal:
+    return Journal(job.journal, survey.rows, in_order=not job.is_read, check=check_of(job, layout))
 
 
 @contextmanager
@@ -222,7 +228,8 @@ def _carries_on(job: Job, *, fresh: bool, retry_failed: bool) -> bool:
     """Say whether there is an earlier run to carry on with."""
     if fresh and retry_failed:
         raise ConfigError("a job begins anew or retries what failed, not both")
-    exists = job.journal.exists()
+    # A link that leads nowhere is there, too, and is refused when it is opened.
+    exists = os.path.lexists(job.journal)
     if retry_failed and not exists:
         raise ConfigError(f"there are no failures to retry: no earlier run has left {job.journal}")
     return exists and not fresh and (retry_failed or not is_at_end(job.journal))

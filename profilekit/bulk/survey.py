@@ -127,4 +127,4 @@ def numbered(rows: Iterable[Row], survey: Survey, key: Key | None) -> Iterator[t
 
 def changed() -> ConfigError:
     """Return the error of a list that is not what it was."""
-    return ConfigError("the input changed while it was read: begin anew with --fresh")
+    return ConfigError("the input changed while it was read: start over with fresh=True")

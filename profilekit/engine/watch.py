@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
+from profilekit._printable import printable
 from profilekit.engine.transport import HttpRequest
 from profilekit.engine.wire import with_headers
 from profilekit.errors import ConfigError
@@ -66,7 +67,7 @@ class Watch:
 
     def changed(self, event: Event) -> None:
         """Tell of a change."""
-        _LOGGER.log(event.level, "%s", event)
+        _LOGGER.log(event.level, "%s", printable(str(event)))
         self.tell(event)
 
     def tell(self, event: Event) -> None:
@@ -81,7 +82,8 @@ class Watch:
         if not self._has_raised:
             self._has_raised = True
             # Without what it was raised in the course of, which may repeat what a vendor said of a user.
-            text = "".join(traceback.format_exception(error, chain=False)).rstrip()
+            trace = "".join(traceback.format_exception(error, chain=False)).rstrip()
+            text = "\n".join(printable(line) for line in trace.split("\n"))
             _LOGGER.warning("the observer raised an error; it is told of what follows all the same\n%s", text)
 
 

@@ -5,6 +5,7 @@ import logging
 from queue import SimpleQueue
 from threading import Thread
 
+from profilekit._printable import printable
 from profilekit.live.outlets import Outlet
 
 __all__ = ["Writer"]
@@ -61,7 +62,8 @@ class Writer:
     def _failed(self, error: OSError) -> None:
         if not self.has_failed:
             self.has_failed = True
-            _LOGGER.warning("cannot write live stats to %s: %s", self._outlet.name, error.strerror or error)
+            name = printable(self._outlet.name)
+            _LOGGER.warning("cannot write live stats to %s: %s", name, error.strerror or error)
 
     def _finish(self) -> None:
         self._lines.put(None)

@@ -425,7 +425,7 @@ async def test_a_journal_of_another_input_or_other_options_is_refused(tmp_path):
         (enrichment(["u1"], output, properties=("n",)), "properties"),
         (Job(source=["u1"], request=userflux.GetProfile, output=output), "request"),
     ):
-        with pytest.raises(ConfigError, match=f"by its {difference}: .* --fresh"):
+        with pytest.raises(ConfigError, match=f"by its {difference}: .* fresh=True"):
             async with ProfileClient(ACCOUNTS[0], userflux.Account(read_key="key"), transport=stub) as client:
                 await run(other, client)
     assert stub.requests == []

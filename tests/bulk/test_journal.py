@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from profilekit.bulk import journal
-from profilekit.bulk.journal import Journal, is_at_end
+from profilekit.bulk.journal import Journal
+from profilekit.bulk.lines import is_at_end
 from profilekit.errors import ConfigError
 
 JOB = {"input": "abc", "request": "amplitude.GetProfile"}
@@ -18,7 +19,7 @@ def written(path, rows=10):
         journal.begin(JOB)
         journal.add(3, b'{"n":3}', None)
         journal.add(1, None, ERROR)
-        journal.add(7, b"", None)
+        journal.add(7, b"null", None)
         journal.flush()
     return path
 
@@ -40,7 +41,7 @@ def test_what_was_added_is_there_again(tmp_path):
         assert [read(3), read(1), read(7), read(3)] == [
             (b'{"n":3}', None),
             (None, ERROR),
-            (b"", None),
+            (b"null", None),
             (b'{"n":3}', None),
         ]
 
@@ -88,7 +89,7 @@ def test_a_block_that_a_loss_of_power_left_as_garbage_is_not_believed(tmp_path):
         path.write_bytes(content[:at] + garbage + content[at + length :])
         with resumed(path).reader() as read:
             for row in resumed(path).numbers():
-                assert read(row) in {(b'{"n":3}', None), (None, ERROR), (b"", None)}
+                assert read(row) in {(b'{"n":3}', None), (None, ERROR), (b"null", None)}
 
 
 def test_another_job_is_refused_and_the_difference_named(tmp_path):
@@ -104,7 +105,7 @@ def test_a_file_that_is_no_journal_is_left_alone(tmp_path, content):
     path = tmp_path / "j"
     path.write_bytes(content)
     for begin in (Journal(path, 1).begin, Journal(path, 1).resume):
-        with pytest.raises(ConfigError, match="no journal that this version knows"):
+        with pytest.raises(ConfigError, match="is no journal of profilekit: move it out of the way"):
             begin(JOB)
     assert path.read_bytes() == content
 
