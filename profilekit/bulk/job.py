@@ -11,6 +11,7 @@ import msgspec
 import orjson
 
 from profilekit.bulk.kinds import Kind, cell_of_kind
+from profilekit.bulk.place import real
 from profilekit.bulk.rows import Row
 from profilekit.bulk.sink import check_output, form_of
 from profilekit.bulk.source import Source
@@ -73,7 +74,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError("Job: give into or properties, not both")
         if self.output is not None:
             check_output(Path(self.output))
-            if isinstance(self.source, str | Path) and Path(self.source).resolve() in self._written():
+            if isinstance(self.source, str | Path) and real(self.source) in self._written():
                 raise ConfigError(f"Job: {self.source} is what is read: name another output")
         elif self.is_read:
             raise ConfigError("Job: reading profiles needs an output")
@@ -122,7 +123,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return beside.with_name(f"{beside.name}.journal")
 
     def _written(self) -> tuple[Path, ...]:
-        return Path(str(self.output)).resolve(), self.journal.resolve()
+        return real(str(self.output)), real(self.journal)
 
     @property
     def is_to_parquet(self) -> bool:

@@ -46,7 +46,16 @@ _LONGEST_HEADER = MAX_BODY
 _ENTRY = re.compile(rb"(0|[1-9][0-9]{0,17}) ([=!])")
 
 # What opening something that can never be a journal ends with. A disk that fails is another matter.
-_UNUSABLE = {errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENXIO, errno.ENODEV}
+_UNUSABLE = {
+    errno.EACCES,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENODEV,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.ENXIO,
+    errno.EPERM,
+}
 _ELSEWHERE = "move it out of the way, or name another output"
 
 

@@ -1,13 +1,18 @@
-"""A file that takes the place of another, or a name that is free, for good."""
+"""Where a path leads, and a file that takes the place of another there, or a name that is free, for good."""
 
 import errno
 import os
 from pathlib import Path
 
-__all__ = ["take_free_place", "take_place"]
+__all__ = ["real", "take_free_place", "take_place"]
 
 # File systems that know no second name for a file.
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+
+def real(path: str | Path) -> Path:
+    """Return where a path leads; of a loop of links, one of them, where ``Path.resolve`` would raise."""
+    return Path(os.path.realpath(path))
 
 
 def take_place(part: Path, path: Path) -> None:

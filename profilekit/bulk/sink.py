@@ -16,7 +16,7 @@ import msgspec
 import orjson
 
 from profilekit.bulk import parquet
-from profilekit.bulk.place import take_place
+from profilekit.bulk.place import real, take_place
 from profilekit.bulk.rows import Row
 from profilekit.errors import ConfigError
 
@@ -80,7 +80,9 @@ def check_output(path: Path) -> None:
         ConfigError: When it is no ordinary file, or its folder is not there.
     """
     form_of(path)
-    path = path.resolve()
+    path = real(path)
+    if path.is_symlink():
+        raise ConfigError(f"cannot write to {path}: it is a loop of links: remove it, or name another output")
     if path.exists() and not path.is_file():
         raise ConfigError(f"cannot write to {path}: it is not an ordinary file")
     if not os.access(path.parent, os.W_OK | os.X_OK):
@@ -102,7 +104,7 @@ def open_sink(path: Path, layout: Layout) -> Iterator[Write]:
     Raises:
         ConfigError: When the suffix is another, or the file cannot be written.
     """
-    form, path = form_of(path), path.resolve()
+    form, path = form_of(path), real(path)
     with _whole(path) as file:
         if form == "parquet":
             with parquet.writer(file, layout.types) as table:

@@ -1,6 +1,7 @@
 """The command line as a whole: what there is, and how it ends."""
 
 import asyncio
+import re
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from profilekit._printable import printable
 from profilekit.cli.demo import run_demo
 from profilekit.cli.lists import enrich
 from profilekit.cli.options import read_rate
@@ -32,6 +34,8 @@ _STATUSES: dict[type[BaseException], int] = {
     asyncio.CancelledError: 130,
     click.Abort: 130,
 }
+# What messages tell a Python caller to pass is an option here.
+_ARGUMENTS = re.compile(r"\b(fresh|retry_failed|escape_formulas)=True\b")
 _PORT = click.IntRange(0, 65535)
 
 
@@ -43,7 +47,7 @@ def run(arguments: Sequence[str]) -> int:
         click.echo(error.format_message())
         return _USAGE
     except tuple(_STATUSES) as error:
-        sys.stderr.write(f"profilekit: {' '.join(_said(error).split())}\n")
+        sys.stderr.write(f"profilekit: {printable(' '.join(_said(error).split()))}\n")
         return next(status for kind, status in _STATUSES.items() if isinstance(error, kind))
     return status if isinstance(status, int) else 0
 
@@ -52,7 +56,7 @@ def _said(error: BaseException) -> str:
     if isinstance(error, click.ClickException):
         return error.format_message()
     if isinstance(error, ConfigError):
-        return str(error)
+        return _ARGUMENTS.sub(lambda found: f"--{found[1].replace('_', '-')}", str(error))
     if isinstance(error, ProfileKitError):
         return f"{type(error).__name__}: {error}"
     if isinstance(error, OSError):

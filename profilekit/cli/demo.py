@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import orjson
-from rich.console import Console
 
+from profilekit._printable import printable
 from profilekit.bulk import Job, Report, run
-from profilekit.cli.show import Watched, summary, watched
+from profilekit.cli.show import Watched, stdout, summary, watched
 from profilekit.client import ProfileClient
 from profilekit.engine.retry import Retry
 from profilekit.rate import Rate
@@ -39,10 +39,10 @@ async def run_demo(users: int, directory: Path) -> int:
     Returns:
         The exit status: 0, or 1 if what was written cannot be read back.
     """
-    console = Console(highlight=False)
+    console = stdout()
     people = directory / "users.csv"
     _write_users(people, users)
-    console.print(f"{users} users in {people}")
+    console.print(printable(f"{users} users in {people}"))
     simulator = Simulator(
         amplitude_rate=_QUOTA, userflux_rate=_QUOTA, latency=0.03, unknown=0.01, failing=0.005
     )
@@ -66,7 +66,7 @@ async def run_demo(users: int, directory: Path) -> int:
         f"The first {len(confirmed)} updated users were read back: {sum(confirmed)} show the update"
     )
     for name in ("users.csv", "amplitude.jsonl", "userflux.jsonl", "updates.jsonl"):
-        console.print(f"  {directory / name}", soft_wrap=True)
+        console.print(printable(f"  {directory / name}"), soft_wrap=True)
     return 0 if all(confirmed) else 1
 
 

@@ -7,17 +7,19 @@ import msgspec
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
+from profilekit._printable import printable
 from profilekit.cli.show import duration
 from profilekit.live.snapshot import AccountState, JobState, OutboxState, Snapshot
 from profilekit.live.sources import Seen
 from profilekit.live.together import Total, current, minute_of, speed_of, totals
 
-__all__ = ["Frame", "plain"]
+__all__ = ["Frame"]
 
 _BAR = 20
 _SPARK = 60
 _PATH = 30
 _INDENT = "  "
+_MOST_SHOWN = 99.99
 
 # How many kinds of errors there is room for.
 _KINDS = 4
@@ -48,11 +50,6 @@ class Signs(msgspec.Struct, frozen=True):
 
 _BLOCKS = Signs("█", "░", "▁▂▃▄▅▆▇█")
 _ASCII = Signs("#", ".", "_.-=+*%#")
-
-
-def plain(text: str) -> str:
-    """Return a text in which nothing can drive a terminal."""
-    return "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
 class Frame:
@@ -91,7 +88,7 @@ class Frame:
 def _source(seen: Seen, now: float) -> Text:
     line = Text(_short(seen.path), "bold")
     if seen.problem is not None:
-        line.append(f"  {plain(seen.problem)}", "red")
+        line.append(f"  {printable(seen.problem)}", "red")
     if seen.snapshot is not None:
         line.append(f"  {_process(seen.snapshot, now)}", "not bold")
     return line
@@ -99,26 +96,28 @@ def _source(seen: Seen, now: float) -> Text:
 
 def _short(path: str) -> str:
     """Return the end of a path, so that there is room for what is said of it."""
-    text = plain(path)
+    text = printable(path)
     return text if len(text) <= _PATH else f"…{text[1 - _PATH :]}"
 
 
 def _process(snapshot: Snapshot, now: float) -> str:
     ran = duration(max(0.0, snapshot.written - snapshot.began))
     ended = f", ended {duration(max(0.0, now - snapshot.written))} ago" if snapshot.has_ended else ""
-    return f"process {snapshot.pid} on {plain(snapshot.host)}, {ran}{ended}"
+    return f"process {snapshot.pid} on {printable(snapshot.host)}, {ran}{ended}"
 
 
 # ---- accounts --------------------------------------------------------------------------------------
 
 
 def _account(total: Total, signs: Signs, width: int) -> Iterator[Text]:
-    transports = ", ".join(sorted({plain(account.transport) for account in total.accounts}))
-    yield Text.assemble((plain(total.vendor), "bold"), f"  {_quota(total.open)}  {transports}")
+    transports = ", ".join(sorted({printable(account.transport) for account in total.accounts}))
+    yield Text.assemble((printable(total.vendor), "bold"), f"  {_quota(total.open)}  {transports}")
     if total.open:
         speed = speed_of(total.minute)
         part = speed / total.limit if total.limit else 0.0
-        line = Text(f"{_INDENT}{signs.bar(part)} {part:4.0%}  {_rate(speed)} of {_rate(total.limit)}/s  ")
+        line = Text(
+            f"{_INDENT}{signs.bar(part)} {_percent(part)}  {_rate(speed)} of {_rate(total.limit)}/s  "
+        )
         line.stylize("green", len(_INDENT), len(_INDENT) + _BAR)
         yield line.append(signs.spark(total.minute, min(_SPARK, width - line.cell_len)), "cyan")
     yield _now_line(total)
@@ -132,7 +131,7 @@ def _quota(accounts: Iterable[AccountState]) -> str:
     kinds: dict[str, int] = {}
     for account in accounts:
         share = f", {account.share:.0%} of it" if account.share < 1 else ""
-        kind = f"{account.requests:,} in {account.per:g} s, {plain(account.quota)}{share}"
+        kind = f"{account.requests:,} in {account.per:g} s, {printable(account.quota)}{share}"
         kinds[kind] = kinds.get(kind, 0) + 1
     return "; ".join(f"{count} x {kind}" if count > 1 else kind for kind, count in kinds.items()) or "closed"
 
@@ -177,11 +176,11 @@ def _outboxes(outboxes: Sequence[OutboxState]) -> Iterator[Text]:
     for outbox in outboxes:
         yield Text()
         yield Text.assemble(
-            ("outbox ", "bold"), (plain(outbox.name), "bold"), "" if outbox.is_open else "  closed"
+            ("outbox ", "bold"), (printable(outbox.name), "bold"), "" if outbox.is_open else "  closed"
         )
         yield _waiting([outbox])
         if outbox.held is not None:
-            yield Text(f"{_INDENT}held: {plain(outbox.held)}", "bold red")
+            yield Text(f"{_INDENT}held: {printable(outbox.held)}", "bold red")
     if len(outboxes) > 1:
         yield Text()
         yield Text("all outboxes", "bold")
@@ -206,7 +205,7 @@ def _jobs(jobs: Sequence[JobState], signs: Signs, width: int) -> Iterator[Text]:
         yield Text()
         ended = "done" if job.done >= job.total else "stopped"
         yield Text.assemble(
-            (f"job {plain(job.name)}", "bold"), f"  {plain(job.phase) if job.is_open else ended}"
+            (f"job {printable(job.name)}", "bold"), f"  {printable(job.phase) if job.is_open else ended}"
         )
         yield _progress([job], signs, width)
         if job.failed:
@@ -219,7 +218,7 @@ def _jobs(jobs: Sequence[JobState], signs: Signs, width: int) -> Iterator[Text]:
 
 def _phase(job: JobState) -> str:
     if job.is_open:
-        return plain(job.phase)
+        return printable(job.phase)
     return "done" if job.done >= job.total else "stopped"
 
 
@@ -227,7 +226,7 @@ def _progress(jobs: Sequence[JobState], signs: Signs, width: int) -> Text:
     done, total = sum(job.done for job in jobs), sum(job.total for job in jobs)
     minute = minute_of(job.minute for job in jobs if job.is_open)
     part = done / total if total else 0.0
-    line = Text(f"{_INDENT}{signs.bar(part)} {part:4.0%}  {done:,} of {total:,}  ")
+    line = Text(f"{_INDENT}{signs.bar(part)} {_percent(part)}  {done:,} of {total:,}  ")
     line.stylize("green", len(_INDENT), len(_INDENT) + _BAR)
     if minute:
         speed = sum(minute) / len(minute)
@@ -242,7 +241,12 @@ def _progress(jobs: Sequence[JobState], signs: Signs, width: int) -> Text:
 def _errors(failed: Mapping[str, int]) -> str:
     ranked = sorted(failed.items(), key=lambda item: -item[1])
     more = f", {len(ranked) - _KINDS} more kinds" if len(ranked) > _KINDS else ""
-    return ", ".join(f"{count:,} {plain(name)}" for name, count in ranked[:_KINDS]) + more
+    return ", ".join(f"{count:,} {printable(name)}" for name, count in ranked[:_KINDS]) + more
+
+
+def _percent(part: float) -> str:
+    # A file may claim any speed; a longer number would push out what follows.
+    return f"{min(part, _MOST_SHOWN):4.0%}"
 
 
 def _rate(per_second: float) -> str:

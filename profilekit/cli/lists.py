@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from profilekit._printable import printable
 from profilekit.bulk import Job, Report, look_ahead, run
 from profilekit.cli.asking import account_of, asked
 from profilekit.cli.frame import Frame
@@ -205,7 +206,7 @@ async def _dry_run(job: Job, rate: Rate, *, retry_failed: bool, fresh: bool) -> 
         f"at {rate.requests} in {rate.per:g} s that takes {duration(ahead.requests / rate.per_second)}"
     )
     if job.output is not None:
-        click.echo(f"{ahead.rows} rows would be in {job.output}")
+        click.echo(printable(f"{ahead.rows} rows would be in {job.output}"))
     return 0
 
 
@@ -234,13 +235,17 @@ async def _run(job: Job, account: Account, *, retry_failed: bool, fresh: bool, l
             raise
     where = f"{report.rows} rows in {job.output}" if job.output else f"{report.rows} rows"
     title = where if report.is_complete else "Interrupted"
-    stderr().print(summary(title, [(watch.name, report, watch.seconds, account.rate)]))
+    stderr().print(summary(printable(title), [(watch.name, report, watch.seconds, account.rate)]))
     return _status(report, job, fresh=fresh)
+
+
+def _say(text: str) -> None:
+    click.echo(printable(text), err=True)
 
 
 def _say_how_to_go_on(job: Job, *, fresh: bool) -> None:
     without = ", without --fresh," if fresh else ""
-    click.echo(f"What is done is kept in {job.journal}: the same command{without} carries on.", err=True)
+    _say(f"What is done is kept in {job.journal}: the same command{without} carries on.")
 
 
 def _status(report: Report, job: Job, *, fresh: bool) -> int:
@@ -248,7 +253,7 @@ def _status(report: Report, job: Job, *, fresh: bool) -> int:
         _say_how_to_go_on(job, fresh=fresh)
         return _INTERRUPTED
     if report.journal is not None:
-        click.echo(f"The failures are kept in {report.journal}: --retry-failed sends them again.", err=True)
+        _say(f"The failures are kept in {report.journal}: --retry-failed sends them again.")
     return _SOME_FAILED if report.failed else 0
 
 

@@ -61,7 +61,7 @@ def json_value(text: str) -> Any:
     # Not orjson, which reads whole numbers beyond 64 bits as others.
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 

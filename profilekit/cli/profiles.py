@@ -6,6 +6,7 @@ from typing import Any
 import click
 import msgspec
 
+from profilekit._printable import printable_json
 from profilekit.cli.asking import account_of, asked
 from profilekit.cli.lists import update_list
 from profilekit.cli.options import json_value, request_options
@@ -94,5 +95,6 @@ def _send(request: Request[Any]) -> Any:
 
 
 def _print(value: msgspec.Struct) -> None:
+    text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
     # As bytes, since a terminal's encoding may lack what a profile holds.
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+    click.echo(printable_json(text).encode())

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 
 from rich.console import Console, RenderableType
 from rich.live import Live
@@ -16,7 +17,10 @@ from profilekit.bulk import Progress, Report
 from profilekit.client import ProfileClient
 from profilekit.rate import Rate
 
-__all__ = ["Watched", "duration", "stderr", "summary", "watched"]
+__all__ = ["Watched", "duration", "stderr", "stdout", "summary", "watched"]
+
+# Brackets and colons in the name of a file are no markup and no emoji.
+_console = partial(Console, highlight=False, markup=False, emoji=False)
 
 _EVERY = 0.2
 _LINES = 10
@@ -27,7 +31,12 @@ _SETTLED = 10.0
 
 def stderr() -> Console:
     """Return a console on standard error, as it is now."""
-    return Console(stderr=True, highlight=False)
+    return _console(stderr=True)
+
+
+def stdout() -> Console:
+    """Return a console on standard output, as it is now."""
+    return _console()
 
 
 class Watched:
@@ -99,10 +108,10 @@ async def _show(show: Callable[[], None]) -> None:
 @contextmanager
 def _bars(console: Console, jobs: tuple[Watched, ...]) -> Iterator[Callable[[], None]]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Bars(*columns, console=console) as bars:
         tasks = [bars.add_task(job.name, total=None, note="") for job in jobs]

@@ -55,7 +55,7 @@ class AccountState(msgspec.Struct, frozen=True):
     vendor: _Name
     transport: _Name
     requests: Annotated[int, Meta(ge=1, le=2**53)]
-    per: Annotated[float, Meta(gt=0, le=1e12)]
+    per: Annotated[float, Meta(ge=1e-9, le=1e12)]
     quota: _Name
     share: _Share
     sent: _Count

@@ -77,9 +77,11 @@ def read_file(path: Path) -> bytes:
     """
     # Opening a pipe would wait for somebody to write.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        # fdopen would leave that of a folder open.
+        os.close(descriptor)
+        raise ConfigError("it is no file and no socket")
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ConfigError("it is no file and no socket")
         text = file.read(MOST_BYTES + 1)
     if len(text) > MOST_BYTES:
         raise ConfigError("it holds no stats of profilekit")

@@ -126,7 +126,7 @@ def test_nothing_that_is_read_drives_the_terminal_or_is_taken_for_markup():
         width=200,
     )
     assert not set(text) & set("\x1b\x07\x9b\u202e\r")
-    assert text.count("?]0;owned??31m?[red]x[/red]??") >= 10
+    assert text.count(r"\x1b]0;owned\x07\x9b31m\u202e[red]x[/red]\n\r") >= 9
 
 
 @pytest.mark.parametrize("width", [1, 5, 20, 40, 79])
