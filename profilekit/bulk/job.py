@@ -48,6 +48,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             column of its type.
         properties: Properties of profiles to be columns of their own, in place of the whole profile.
         prefix: What the added columns (``profile`` and ``error``, or the properties) begin with.
+        escape_formulas: Put an apostrophe before cells of a CSV that a spreadsheet would run as a formula:
+            those that begin with ``=``, ``+``, ``-``, ``@``, a tab or a line break, after spaces, too, and
+            the headers. Those of the input are escaped as well; a negative number stays a number.
 
     Raises:
         ConfigError: When one of them cannot be used, or no such request can be made.
@@ -64,6 +67,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     into: Any = None
     properties: tuple[str, ...] = ()
     prefix: str = ""
+    escape_formulas: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
@@ -80,7 +84,13 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigError("Job: reading profiles needs an output")
         elif not isinstance(self.source, str | Path) or self.source == "-":
             raise ConfigError("Job: give an output, or a file to read: the journal is kept beside it")
+        self._check_formulas()
         _ = self.sample
+
+    def _check_formulas(self) -> None:
+        form = None if self.output is None else form_of(Path(self.output))
+        if self.escape_formulas and form != "csv":
+            raise ConfigError(f"Job: escape_formulas=True needs a CSV output, got {self.output or 'none'}")
 
     def _check_fields(self) -> None:
         fields = self.request.__struct_fields__

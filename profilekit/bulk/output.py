@@ -38,6 +38,7 @@ def layout_of(job: Job, survey: Survey) -> Layout:
         parts=parts,
         error=job.prefix + "error",
         expand=orjson.loads if job.into is None else expander(job.into),
+        escape_formulas=job.escape_formulas,
     )
     missing = sorted({*job.columns.values()} - {*survey.columns})
     if missing and survey.rows:

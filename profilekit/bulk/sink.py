@@ -16,6 +16,7 @@ import msgspec
 import orjson
 
 from profilekit.bulk import parquet
+from profilekit.bulk.formulas import without_formula
 from profilekit.bulk.place import real, take_place
 from profilekit.bulk.rows import Row
 from profilekit.errors import ConfigError
@@ -44,6 +45,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
         error: The column that holds the error.
         expand: Takes a value's JSON apart into ``parts``.
         types: The Arrow types of all columns, for Parquet.
+        escape_formulas: Whether what a spreadsheet would run stands behind an apostrophe, for CSV.
     """
 
     columns: tuple[str, ...]
@@ -52,6 +54,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
     error: str
     expand: Expand = orjson.loads
     types: Mapping[str, Any] = {}
+    escape_formulas: bool = False
 
     @property
     def added(self) -> tuple[str, ...]:
@@ -166,20 +169,22 @@ def _jsonl(file: IO[bytes], layout: Layout) -> Write:
 
 
 def _csv(file: IO[bytes], layout: Layout) -> Write:
+    cells = _inert_cells if layout.escape_formulas else _cells
+
     # The csv module takes 5 times as long for a profile.
-    def put(*cells: bytes) -> None:
-        file.write(b"%b\r\n" % b",".join(cells))
+    def put(*parts: bytes) -> None:
+        file.write(b"%b\r\n" % b",".join(parts))
 
     def write(row: Row, value: bytes | None, error: bytes | None) -> None:
-        given, said = _cells(row.under(layout.columns)), _said(error)
+        given, said = cells(row.under(layout.columns)), _said(error)
         if layout.value is not None:
             put(given, _json_cell(value), said)
         elif layout.parts:
-            put(given, _cells(_parts(layout, value).values()), said)
+            put(given, cells(_parts(layout, value).values()), said)
         else:
             put(given, said)
 
-    put(_cells([*layout.columns, *layout.added]))
+    put(cells([*layout.columns, *layout.added]))
     return write
 
 
@@ -230,6 +235,10 @@ def _cells(values: Iterable[Any]) -> bytes:
     if _SPECIAL.search("".join(texts)):
         texts = [_quoted(text) for text in texts]
     return ",".join(texts).encode()
+
+
+def _inert_cells(values: Iterable[Any]) -> bytes:
+    return _cells([without_formula(_text(value)) for value in values])
 
 
 def _quoted(cell: str) -> str:

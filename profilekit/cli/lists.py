@@ -61,6 +61,12 @@ _SHARED = (
         metavar="REQUESTS/SECONDS",
         help="The quota, such as 600/60; the vendor's own if left out.",
     ),
+    click.option(
+        "--escape-formulas",
+        is_flag=True,
+        help="In a CSV, put ' before cells that a spreadsheet would run: those that begin with = + - @, a "
+        "tab or a line break. Negative numbers stay numbers.",
+    ),
     click.option("--dry-run", is_flag=True, help="Say how many requests it takes, and how long."),
     click.option("--retry-failed", is_flag=True, help="Send again what failed in an earlier run."),
     click.option("--fresh", is_flag=True, help="Begin anew, whatever an earlier run has left."),
@@ -101,6 +107,7 @@ def enrich(
     vendor: str,
     id_column: str,
     columns: dict[str, str],
+    escape_formulas: bool,
     rate: Rate | None,
     dry_run: bool,
     retry_failed: bool,
@@ -130,6 +137,7 @@ def enrich(
         parameters=_parameters(vendor, parameters),
         properties=properties,
         prefix=prefix,
+        escape_formulas=escape_formulas,
     )
     account = account_of(vendor, rate)
     return _work(job, account, dry_run=dry_run, retry_failed=retry_failed, fresh=fresh, live=live)
@@ -152,6 +160,7 @@ def update_list(
     vendor: str,
     id_column: str,
     columns: dict[str, str],
+    escape_formulas: bool,
     rate: Rate | None,
     dry_run: bool,
     retry_failed: bool,
@@ -176,6 +185,7 @@ def update_list(
         id_column=id_column,
         columns=columns,
         rest="properties",
+        escape_formulas=escape_formulas,
     )
     account = account_of(vendor, rate)
     return _work(job, account, dry_run=dry_run, retry_failed=retry_failed, fresh=fresh, live=live)

@@ -214,6 +214,28 @@ def test_a_row_gives_parameters_and_properties_become_columns(cli, simulated, tm
     assert '""rec_id"":""r1""' in row
 
 
+def test_formulas_are_escaped_in_a_csv_and_refused_before_anything_is_sent_elsewhere(
+    cli, simulated, tmp_path
+):
+    source = tmp_path / "users.csv"
+    source.write_text("user_id,note\nu1,=1+1\nu2,-1\n")
+    enrich = ("enrich", source, "--vendor", "amplitude", "--property", "plan", "--escape-formulas", "-o")
+    status, _, err = cli(*enrich, tmp_path / "out.csv")
+    assert status == 0, err
+    assert [line.split(",")[1] for line in (tmp_path / "out.csv").read_text().splitlines()] == [
+        "note",
+        "'=1+1",
+        "-1",
+    ]
+    sent = simulated.stats()["amplitude"].requests
+    status, _, err = cli(*enrich, tmp_path / "out.jsonl")
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"--escape-formulas needs a CSV output, got {tmp_path / 'out.jsonl'}" in err
+    _, _, err = cli("update", source, "--vendor", "userflux", "--escape-formulas")
+    assert "--escape-formulas needs a CSV output, got none" in err
+    assert simulated.stats()["amplitude"].requests == sent
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
