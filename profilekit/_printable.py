@@ -25,7 +25,8 @@ def printable(text: str) -> str:
 
 def printable_json(text: str) -> str:
     r"""Return JSON that reads as the same value, with such characters within its texts as ``\u202e``."""
-    return _BEYOND_JSON.sub(_json_escape, text)
+    lines = text.split("\n")
+    return "\n".join(line if line.isprintable() else _BEYOND_JSON.sub(_json_escape, line) for line in lines)
 
 
 def _is_unsafe(sign: str) -> bool:
