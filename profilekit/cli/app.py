@@ -158,6 +158,8 @@ def simulate(
         asyncio.run(serve())
     except OSError as error:
         raise click.ClickException(f"cannot listen on {host}: {error.strerror}") from None
+    except UnicodeError:
+        raise click.ClickException(f"cannot listen on {host}: it is not the name of a host") from None
 
 
 @cli.command()
