@@ -1,5 +1,6 @@
 """What is written out before it reaches a terminal or a log, and what is left as it is."""
 
+import asyncio
 import json
 import logging
 import pickle
@@ -7,7 +8,8 @@ import sys
 import unicodedata
 
 import pytest
-from stub import Stub
+from outboxes import opened, write
+from stub import Stub, response
 
 from profilekit import ProfileClient, amplitude, errors
 from profilekit._printable import printable, printable_json
@@ -106,3 +108,14 @@ async def test_what_is_logged_is_printable(caplog):
     assert any(r"\x1b]0;owned" in text and text.startswith("the observer raised") for text in texts)
     assert any(text.startswith(r"\x1b]0;owned\x07\x9b31m\u202e\n: paused") for text in texts)
     assert all(line.isprintable() for text in texts for line in text.split("\n"))
+
+
+async def test_the_name_of_an_outbox_is_printable_in_the_log(tmp_path, caplog):
+    caplog.set_level(logging.DEBUG, "profilekit")
+    async with opened(tmp_path / f"{HOSTILE}.db", Stub(lambda _: response(401))) as outbox:
+        await outbox.put(write("u", secret="x"))
+        while "nothing is delivered" not in caplog.text:
+            await asyncio.sleep(0)
+        await outbox.close(grace=0)
+    assert all(record.getMessage().isprintable() for record in caplog.records)
+    assert r"outbox \x1b]0;owned" in caplog.text

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from profilekit._printable import printable
 from profilekit.checks import check_seconds
 from profilekit.errors import (
     AccessDeniedError,
@@ -91,7 +92,7 @@ class Delivery:
         self._feed = feed
         self._journal = journal
         self._back_off = back_off
-        self._name = name
+        self._name = printable(name)
         self._failures: dict[int, int] = {}
         self._random = random.Random()
         self._now = asyncio.get_running_loop().time

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+from profilekit._printable import printable
 from profilekit.errors import OutboxError
 from profilekit.outbox.room import Room
 from profilekit.outbox.rows import Dead, Ends, News, Put, Totals
@@ -187,7 +188,7 @@ class Journal:
     def _worked(self) -> None:
         if self.trouble is not None:
             self.trouble = None
-            _LOGGER.warning("outbox %s: the file can be used again", self._path)
+            _LOGGER.warning("outbox %s: the file can be used again", printable(str(self._path)))
 
     def _failed(self, puts: list[tuple[Put, asyncio.Future[None]]], ends: Ends, error: OutboxError) -> None:
         """Tell who puts, and keep what is through for the next commit."""
@@ -200,7 +201,8 @@ class Journal:
         for _, ended in puts:
             _fail(ended, str(error))
         if self._ending and ends:
-            _LOGGER.warning("outbox %s: %d writes will be delivered again", self._path, len(ends.gone))
+            name = printable(str(self._path))
+            _LOGGER.warning("outbox %s: %d writes will be delivered again", name, len(ends.gone))
             self._ends = Ends()
 
     @property
