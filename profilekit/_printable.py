@@ -1,22 +1,22 @@
-"""Text from outside as it may reach a terminal or a log: nothing in it acts, reorders or hides."""
+"""Escapes characters that could drive a terminal or hide text in a log."""
 
 import re
 import unicodedata
 
 __all__ = ["printable", "printable_json"]
 
-# Control characters, format characters (bidi, zero width), halves of characters, characters that this
-# Python does not know yet, and the separators that end a line for some readers and not for others.
+# Control characters, format characters (bidi, zero width), lone surrogates, unassigned characters, and
+# the Unicode line and paragraph separators.
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Cn", "Zl", "Zp"})
 
-# JSON writes control characters up to 0x1f as escapes itself; outside of its texts they are white space.
+# Up to 0x1f, JSON escapes control characters in strings itself, and uses them as white space elsewhere.
 _BEYOND_JSON = re.compile(r"[^\x00-\x7e]")
 
 
 def printable(text: str) -> str:
-    r"""Return a text with every character that could drive a terminal written out, as ``\x1b``.
+    r"""Escape control and format characters, as in ``\x1b``; line breaks and tabs, too.
 
-    What is printable already comes back as it is, in any script. Line breaks and tabs are written out, too.
+    Printable text is returned unchanged, in any script.
     """
     if text.isprintable():
         return text
@@ -24,7 +24,7 @@ def printable(text: str) -> str:
 
 
 def printable_json(text: str) -> str:
-    r"""Return JSON that reads as the same value, with such characters within its texts as ``\u202e``."""
+    r"""Escape control and format characters in JSON, as in ``\u202e``. The JSON decodes to the same value."""
     lines = text.split("\n")
     return "\n".join(line if line.isprintable() else _BEYOND_JSON.sub(_json_escape, line) for line in lines)
 
@@ -41,6 +41,6 @@ def _json_escape(found: re.Match[str]) -> str:
     sign = found[0]
     if not _is_unsafe(sign):
         return sign
-    # JSON has escapes of 16 bits only: what lies beyond takes two of them.
+    # JSON escapes are 16 bits wide: characters beyond take a surrogate pair.
     units = sign.encode("utf-16-be", "surrogatepass").hex()
     return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))

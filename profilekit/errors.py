@@ -53,8 +53,7 @@ __all__ = [
 class ProfileKitError(Exception):
     """The root of everything that profilekit raises by itself.
 
-    Its text is one line that can be printed or logged: control characters in what a vendor, a file or a
-    caller gave are written out.
+    The message is safe to print and to log: control characters in it are escaped.
     """
 
     def __str__(self) -> str:

@@ -48,9 +48,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             column of its type.
         properties: Properties of profiles to be columns of their own, in place of the whole profile.
         prefix: What the added columns (``profile`` and ``error``, or the properties) begin with.
-        escape_formulas: Put an apostrophe before cells of a CSV that a spreadsheet would run as a formula:
-            those that begin with ``=``, ``+``, ``-``, ``@``, a tab or a line break, after spaces, too, and
-            the headers. Those of the input are escaped as well; a negative number stays a number.
+        escape_formulas: Put an apostrophe before cells and headers of a CSV output that a spreadsheet would
+            run as formulas: those that begin with ``=``, ``+``, ``-``, ``@`` (spaces before them aside), a
+            tab or a line break. Cells of the input are escaped, too; negative numbers are not.
 
     Raises:
         ConfigError: When one of them cannot be used, or no such request can be made.

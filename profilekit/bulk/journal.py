@@ -45,7 +45,7 @@ Was = tuple[bytes | None, bytes | None]
 """The value, or else the error, as JSON."""
 
 Check = Callable[[bytes], object]
-"""Decodes a value, as JSON; raises where it cannot be used."""
+"""Decodes the JSON of a value; raises if the job cannot use it."""
 
 _UNDECODABLE = (ValueError, msgspec.MsgspecError, RecursionError)
 
@@ -66,8 +66,8 @@ class Journal:
         Args:
             path: The file.
             rows: How many rows there can be.
-            in_order: Whether a row that is sent again must be followed by all that came after it.
-            check: Raises for a value, as JSON, that the job cannot have had.
+            in_order: Whether rows after a damaged line must be sent again, too, to keep their order.
+            check: Checks each value that is read back.
         """
         self.path = path
         self.done = 0
@@ -138,13 +138,13 @@ class Journal:
             for number, (length, payload) in enumerate(lines.payloads(file), 2):
                 begins, at = at, at + length
                 if payload is None:
-                    # At the end, it is what a crash left half written.
+                    # At the end of the file, this is a line that a crash left half written.
                     broken += 1
                     continue
                 damaged, broken = damaged + broken, 0
                 if damaged and self._in_order:
                     break
-                self._believe(number, begins, payload)
+                self._note_payload(number, begins, payload)
                 self._size = at
         if damaged:
             again = "all that came after them" if self._in_order else "their rows"
@@ -152,8 +152,8 @@ class Journal:
                 "%s: %d damaged lines: %s will be sent again", printable(str(self.path)), damaged, again
             )
 
-    def _believe(self, number: int, begins: int, payload: bytes) -> None:
-        """Note what a whole line says, once that is found to be possible."""
+    def _note_payload(self, number: int, begins: int, payload: bytes) -> None:
+        """Check the payload of an undamaged line, and note its answer."""
         if payload in lines.MARKS:
             return
         try:

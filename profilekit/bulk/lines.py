@@ -1,4 +1,4 @@
-"""The lines of a journal as they are read back: no byte of them is believed unchecked."""
+"""Reads the lines of a journal back, and checks every byte of them."""
 
 import errno
 import os
@@ -45,7 +45,10 @@ _LONGEST_HEADER = MAX_BODY
 
 _ENTRY = re.compile(rb"(0|[1-9][0-9]{0,17}) ([=!])")
 
-# What opening something that can never be a journal ends with. A disk that fails is another matter.
+# A pipe must not block; Windows must not translate line ends.
+_OPEN_FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+# Errors of opening a path that can never be a journal; a disk that fails is not among them.
 _UNUSABLE = {
     errno.EACCES,
     errno.EISDIR,
@@ -60,14 +63,14 @@ _ELSEWHERE = "move it out of the way, or name another output"
 
 
 def open_journal(path: Path, flags: int) -> int:
-    """Open a file, and wait for nothing: a pipe would wait for its other end.
+    """Open the file of a journal without blocking, and return its descriptor.
 
     Raises:
         ConfigError: When it is no ordinary file, or may not be opened.
         OSError: When it cannot be opened for another reason.
     """
     try:
-        file = os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o600)
+        file = os.open(path, flags | _OPEN_FLAGS, 0o600)
     except OSError as error:
         if error.errno not in _UNUSABLE:
             raise
@@ -97,7 +100,7 @@ def header_of(file: IO[bytes], path: Path, version: int) -> dict[str, Any]:
 
 
 def is_at_end(path: Path) -> bool:
-    """Say whether the job of a journal came to its end: then there is nothing to carry on with.
+    """Return whether the job of a journal has ended, so that there is nothing to resume.
 
     Raises:
         ConfigError: When it is no ordinary file, or may not be opened.
@@ -110,23 +113,23 @@ def is_at_end(path: Path) -> bool:
 
 
 def payloads(file: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
-    """Yield the length of each line that is left, and what it holds: None for one that is not whole."""
+    """Yield the length and the payload of each remaining line; the payload of a damaged line is None."""
     while line := file.readline(_LONGEST_LINE):
         yield len(line), payload_of(line)
 
 
 def payload_of(line: bytes) -> bytes | None:
-    """Return what a line holds, or None for one that is not whole."""
+    """Return the payload of a line, or None if the line is damaged."""
     checksum, payload = line[:CHECKSUM], line[CHECKSUM:-1]
     whole = line.endswith(b"\n") and checksum == b"%08x " % zlib.crc32(payload)
     return payload if whole else None
 
 
 def entry_of(payload: bytes, rows: int) -> tuple[int, bytes, bytes]:
-    """Return the number of a row, ``VALUE`` or ``ERROR``, and the JSON of either.
+    """Return the row number of a payload, its mark (``VALUE`` or ``ERROR``) and its JSON.
 
     Raises:
-        ValueError: When it is no answer to one of so many rows.
+        ValueError: When it is not the answer to one of ``rows`` rows.
     """
     found = _ENTRY.match(payload)
     if found is None:
@@ -138,10 +141,10 @@ def entry_of(payload: bytes, rows: int) -> tuple[int, bytes, bytes]:
 
 
 def error_type(text: bytes) -> str:
-    """Return the class of an error, by its JSON.
+    """Return the class name in the JSON of an error.
 
     Raises:
-        ValueError: When it is no error as it is written into a journal.
+        ValueError: When the JSON does not have the shape of an error.
     """
     error = orjson.loads(text)
     if isinstance(error, dict):
@@ -152,6 +155,6 @@ def error_type(text: bytes) -> str:
 
 
 def check_json(text: bytes) -> None:
-    """Raise what msgspec raises, or UnicodeDecodeError, for what is not JSON."""
-    # It is looked over and not built; what that leaves unchecked is UTF-8.
+    """Raise ``msgspec.DecodeError`` or ``UnicodeDecodeError`` for a text that is not JSON."""
+    # Decoding to Raw builds nothing, and leaves only UTF-8 unchecked.
     str(msgspec.json.decode(text, type=msgspec.Raw), "utf-8")

@@ -66,7 +66,7 @@ def expander(kind: Any) -> Callable[[bytes], Mapping[str, Any]]:
 
 
 def check_of(job: Job, layout: Layout) -> Check:
-    """Return what refuses a value of a journal that an answer to the job's requests never becomes."""
+    """Return the check for values that are read back from the job's journal."""
     decode = layout.expand if layout.parts else check_json
     if not layout.parts and not is_struct(job.into or result_type(job.request)):
         return decode

@@ -11,7 +11,7 @@ _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.E
 
 
 def real(path: str | Path) -> Path:
-    """Return where a path leads; of a loop of links, one of them, where ``Path.resolve`` would raise."""
+    """Resolve the links of a path. For a loop of links the result is a link; ``Path.resolve`` would raise."""
     return Path(os.path.realpath(path))
 
 

@@ -45,7 +45,7 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
         error: The column that holds the error.
         expand: Takes a value's JSON apart into ``parts``.
         types: The Arrow types of all columns, for Parquet.
-        escape_formulas: Whether what a spreadsheet would run stands behind an apostrophe, for CSV.
+        escape_formulas: Whether formulas in a CSV get a leading apostrophe.
     """
 
     columns: tuple[str, ...]

@@ -228,7 +228,7 @@ def _carries_on(job: Job, *, fresh: bool, retry_failed: bool) -> bool:
     """Say whether there is an earlier run to carry on with."""
     if fresh and retry_failed:
         raise ConfigError("a job begins anew or retries what failed, not both")
-    # A link that leads nowhere is there, too, and is refused when it is opened.
+    # A dangling link counts as a journal: opening it explains what is wrong.
     exists = os.path.lexists(job.journal)
     if retry_failed and not exists:
         raise ConfigError(f"there are no failures to retry: no earlier run has left {job.journal}")

@@ -34,7 +34,7 @@ _STATUSES: dict[type[BaseException], int] = {
     asyncio.CancelledError: 130,
     click.Abort: 130,
 }
-# What messages tell a Python caller to pass is an option here.
+# Arguments in error messages of the library, which are options on the command line.
 _ARGUMENTS = re.compile(r"\b(fresh|retry_failed|escape_formulas)=True\b")
 _PORT = click.IntRange(0, 65535)
 

@@ -64,8 +64,8 @@ _SHARED = (
     click.option(
         "--escape-formulas",
         is_flag=True,
-        help="In a CSV, put ' before cells that a spreadsheet would run: those that begin with = + - @, a "
-        "tab or a line break. Negative numbers stay numbers.",
+        help="Put ' before CSV cells that a spreadsheet would run as formulas: those that begin with "
+        "= + - @, a tab or a line break. Negative numbers are left alone.",
     ),
     click.option("--dry-run", is_flag=True, help="Say how many requests it takes, and how long."),
     click.option("--retry-failed", is_flag=True, help="Send again what failed in an earlier run."),

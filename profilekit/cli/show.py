@@ -19,7 +19,7 @@ from profilekit.rate import Rate
 
 __all__ = ["Watched", "duration", "stderr", "stdout", "summary", "watched"]
 
-# Brackets and colons in the name of a file are no markup and no emoji.
+# Text from outside must not be read as markup or emoji codes.
 _console = partial(Console, highlight=False, markup=False, emoji=False)
 
 _EVERY = 0.2

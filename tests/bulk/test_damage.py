@@ -12,6 +12,7 @@ from stub import Stub, response
 
 from profilekit import ProfileClient, Rate, Retry, amplitude, userflux
 from profilekit.bulk import Job, look_ahead, run
+from profilekit.bulk import lines as lines_module
 from profilekit.errors import ConfigError
 
 UNBOUND = Rate(1_000_000, per=1)
@@ -160,6 +161,17 @@ async def test_writes_that_came_after_a_damaged_line_are_sent_again_in_their_ord
     await done(job, Stub(count))
     assert sent == [1, 2, 3, 4, 5]
     assert "1 damaged lines: all that came after them will be sent again" in caplog.text
+
+
+async def test_an_endless_line_is_read_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(lines_module, "_LONGEST_LINE", 1_000)
+    job = job_of(tmp_path)
+    first, rest = (await left(job)).split(b"\n", 1)
+    job.journal.write_bytes(first + b"\n" + b"x" * 100_500 + b"\n" + rest)
+    stub = Stub(answer)
+    await done(job, stub)
+    assert len(stub.requests) < len(USERS)
+    assert is_right(job)
 
 
 # ---- forged ----------------------------------------------------------------------------------------

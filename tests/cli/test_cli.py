@@ -126,6 +126,12 @@ def test_update_understands_json(cli, simulated):
     assert (properties["version"], properties["empty"]) == ("1.2.3", "")
 
 
+def test_a_value_nested_too_deep_for_json_is_text(cli, simulated):
+    value = "[" * 100_000
+    assert cli("update", "userflux", "user-1", f"a={value}") == (0, "", "")
+    assert json.loads(cli("get", "userflux", "user-1")[1])["properties"]["a"] == value
+
+
 def test_update_with_everything(cli, simulated):
     options = [
         "--anonymous-id",
