@@ -22,7 +22,7 @@ import orjson
 
 from profilekit._printable import printable
 from profilekit.bulk import lines
-from profilekit.bulk.lines import CHECKSUM, ERROR, VALUE, open_journal
+from profilekit.bulk.lines import CHECKSUM, ERROR, VALUE, Line, open_journal
 from profilekit.bulk.place import take_free_place, take_place
 from profilekit.errors import ConfigError
 from profilekit.locking import lock
@@ -30,8 +30,6 @@ from profilekit.locking import lock
 __all__ = ["Check", "Journal", "Was"]
 
 _LOGGER = logging.getLogger("profilekit")
-
-_VERSION = 1
 
 _READ_AHEAD = 256 * 1024
 
@@ -106,7 +104,7 @@ class Journal:
         # It gets its name when its first line is whole.
         part = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
         self._file = self._opened(part, os.O_CREAT | os.O_EXCL)
-        self._append(orjson.dumps({"journal": _VERSION, **job}))
+        self._append(orjson.dumps({"journal": lines.VERSION, **job}))
         try:
             self.sync()
             self._take_place(part)
@@ -121,7 +119,7 @@ class Journal:
             return
         with os.fdopen(open_journal(self.path, os.O_RDWR), "r+b") as file:
             self._lock(file.fileno(), self.path)
-            lines.header_of(file, self.path, _VERSION)
+            lines.header_of(file, self.path)
             take_place(part, self.path)
 
     def look(self, job: dict[str, Any]) -> None:
@@ -132,38 +130,33 @@ class Journal:
             OSError: When it cannot be read.
         """
         with os.fdopen(open_journal(self.path, os.O_RDONLY), "rb") as file:
-            self._refuse_other(lines.header_of(file, self.path, _VERSION), job)
-            at = self._size = file.tell()
-            broken = damaged = 0
-            for number, (length, payload) in enumerate(lines.payloads(file), 2):
-                begins, at = at, at + length
-                if payload is None:
-                    # At the end of the file, this is a line that a crash left half written.
-                    broken += 1
-                    continue
-                damaged, broken = damaged + broken, 0
+            lines.check_job(lines.header_of(file, self.path), job, self.path)
+            self._size = file.tell()
+            damaged = 0
+            for line in lines.whole_lines(file):
+                damaged = line.damaged
                 if damaged and self._in_order:
                     break
-                self._note_payload(number, begins, payload)
-                self._size = at
+                self._note_line(line)
+                self._size = line.ends
         if damaged:
             again = "all that came after them" if self._in_order else "their rows"
-            _LOGGER.warning(
-                "%s: %d damaged lines: %s will be sent again", printable(str(self.path)), damaged, again
-            )
+            name = printable(str(self.path))
+            _LOGGER.warning("%s: %d damaged lines: %s will be sent again", name, damaged, again)
 
-    def _note_payload(self, number: int, begins: int, payload: bytes) -> None:
-        """Check the payload of an undamaged line, and note its answer."""
-        if payload in lines.MARKS:
+    def _note_line(self, line: Line) -> None:
+        """Check what a line says, and note its answer."""
+        if line.payload in lines.MARKS:
             return
         try:
-            row, mark, text = lines.entry_of(payload, self._rows)
+            row, mark, text = lines.entry_of(line.payload, self._rows)
             if mark == VALUE:
                 self._check(text)
-            self._note(row, begins, mark, text)
+            self._note(row, line.begins, mark, text)
         except _UNDECODABLE as error:
+            where = f"line {line.number} of {self.path}"
             raise ConfigError(
-                f"line {number} of {self.path} cannot be from this job ({error}): start over with fresh=True"
+                f"{where} cannot be from this job ({error}): start over with fresh=True"
             ) from None
 
     def resume(self, job: dict[str, Any]) -> None:
@@ -202,14 +195,6 @@ class Journal:
             is_there = False
         if not is_there:
             raise ConfigError(f"{self.path} is in use: another run of the job is at work")
-
-    def _refuse_other(self, found: dict[str, Any], job: dict[str, Any]) -> None:
-        other = ", ".join(name for name, value in job.items() if found.get(name) != value)
-        if other:
-            raise ConfigError(
-                f"{self.path} is of another job, by its {other}: "
-                "carry on with that one, or start over with fresh=True"
-            )
 
     # ---- while the job runs --------------------------------------------------------------------
 

@@ -6,8 +6,9 @@ import re
 import stat
 import zlib
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import msgspec
 import orjson
@@ -22,6 +23,9 @@ __all__ = [
     "ERROR",
     "MARKS",
     "VALUE",
+    "VERSION",
+    "Line",
+    "check_job",
     "check_json",
     "entry_of",
     "error_type",
@@ -29,8 +33,10 @@ __all__ = [
     "is_at_end",
     "open_journal",
     "payload_of",
-    "payloads",
+    "whole_lines",
 ]
+
+VERSION = 1
 
 CHECKSUM = len(b"01234567 ")
 """How many bytes stand before the payload of a line."""
@@ -62,6 +68,25 @@ _UNUSABLE = {
 _ELSEWHERE = "move it out of the way, or name another output"
 
 
+class Line(NamedTuple):
+    """An undamaged line of a journal.
+
+    Attributes:
+        number: Its number in the file, from 1.
+        begins: The offset of its first byte.
+        ends: The offset after its last byte.
+        damaged: How many damaged lines stand before it. Those after the last undamaged line do not count:
+            a crash leaves them half written.
+        payload: What stands behind its checksum.
+    """
+
+    number: int
+    begins: int
+    ends: int
+    damaged: int
+    payload: bytes
+
+
 def open_journal(path: Path, flags: int) -> int:
     """Open the file of a journal without blocking, and return its descriptor.
 
@@ -81,7 +106,7 @@ def open_journal(path: Path, flags: int) -> int:
     return file
 
 
-def header_of(file: IO[bytes], path: Path, version: int) -> dict[str, Any]:
+def header_of(file: IO[bytes], path: Path) -> dict[str, Any]:
     """Read the first line of a journal.
 
     Raises:
@@ -94,9 +119,22 @@ def header_of(file: IO[bytes], path: Path, version: int) -> dict[str, Any]:
         header = None
     if not isinstance(header, dict) or "journal" not in header:
         raise ConfigError(f"{path} is no journal of profilekit: {_ELSEWHERE}")
-    if header["journal"] != version:
+    if header["journal"] != VERSION:
         raise ConfigError(f"{path} is a journal of another version of profilekit: {_ELSEWHERE}")
     return header
+
+
+def check_job(header: dict[str, Any], job: dict[str, Any], path: Path) -> None:
+    """Compare the header of a journal with the job that is to be resumed.
+
+    Raises:
+        ConfigError: When it is the header of another job.
+    """
+    other = ", ".join(name for name, value in job.items() if header.get(name) != value)
+    if other:
+        raise ConfigError(
+            f"{path} is of another job, by its {other}: carry on with that one, or start over with fresh=True"
+        )
 
 
 def is_at_end(path: Path) -> bool:
@@ -112,10 +150,19 @@ def is_at_end(path: Path) -> bool:
         return payload_of(file.read()) == END
 
 
-def payloads(file: IO[bytes]) -> Iterator[tuple[int, bytes | None]]:
-    """Yield the length and the payload of each remaining line; the payload of a damaged line is None."""
-    while line := file.readline(_LONGEST_LINE):
-        yield len(line), payload_of(line)
+def whole_lines(file: IO[bytes]) -> Iterator[Line]:
+    """Yield the lines below the header that are not damaged."""
+    ends, damaged = file.tell(), 0
+    for number in count(2):
+        text = file.readline(_LONGEST_LINE)
+        if not text:
+            return
+        begins, ends = ends, ends + len(text)
+        payload = payload_of(text)
+        if payload is None:
+            damaged += 1
+        else:
+            yield Line(number, begins, ends, damaged, payload)
 
 
 def payload_of(line: bytes) -> bytes | None:
