@@ -11,7 +11,7 @@ import profilekit
 ROOT = Path(profilekit.__file__).parent
 
 FLOORS = {
-    0: ["errors", "rate", "checks", "jsontext", "fields", "locking"],
+    0: ["_printable", "errors", "rate", "checks", "jsontext", "fields", "locking"],
     1: ["request", "outcome", "observer"],
     2: [
         "vendors",
