@@ -11,7 +11,7 @@ import profilekit
 ROOT = Path(profilekit.__file__).parent
 
 FLOORS = {
-    0: ["_printable", "errors", "rate", "checks", "jsontext", "fields", "locking"],
+    0: ["_printable", "errors", "rate", "checks", "jsontext", "fields", "locking", "secret"],
     1: ["request", "outcome", "observer"],
     2: [
         "vendors",
@@ -24,6 +24,7 @@ FLOORS = {
         "engine.retry",
         "engine.watch",
         "engine.transport",
+        "engine.proxy",
         "engine.stats",
         "engine.answer",
         "engine.heap",

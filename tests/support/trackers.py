@@ -1,7 +1,6 @@
 """What error trackers and debuggers would show of an error, and of the variables of all its frames."""
 
 import pickle
-import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -88,5 +87,4 @@ def safe_repr(value):
     try:
         return repr(value)
     except Exception as error:  # noqa: BLE001 - whatever it raises is the finding
-        print(f"repr of {type(value)} failed", file=sys.stderr)
-        return f"<repr failed: {type(error).__name__}>"
+        return f"<repr failed: of a {type(value).__name__}, with {type(error).__name__}>"
