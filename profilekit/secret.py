@@ -1,10 +1,12 @@
 """Keys and passwords in memory, kept out of tracebacks that show the variables of each frame.
 
-rich, Sentry and their kind print the ``repr`` of every variable of every frame, and what is in containers.
-So a parameter that holds a key as plain text is deleted before an error can leave its function. What the
-frames of other libraries hold is a ``Secret``. Some trackers take any ``str`` for its text, and the bytes
-that travel cannot hide, so an error that anybody's code may raise at any time, a cancellation, leaves the
-libraries without their frames.
+Error trackers such as Sentry, and rich, print the ``repr`` of every variable of every frame, and of what
+is in containers. Three rules follow:
+
+* A parameter that holds a key as plain text is deleted before an error can leave its function.
+* A header value that is passed to another library is a ``Secret``, because its frames hold the value.
+* A cancellation, which the caller may cause at any time, is raised again without the frames of the other
+  library: some trackers print the text of any ``str``, and the encoded bytes of a request cannot be hidden.
 """
 
 from typing import TypeVar
@@ -29,6 +31,6 @@ class Secret(str):
 
 
 def without_frames(error: E) -> E:
-    """Return an error without the frames that it came through and the errors that it came of."""
+    """Return an error without its traceback, its cause and its context."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)

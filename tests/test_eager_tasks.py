@@ -146,7 +146,7 @@ def test_reads_are_shared_and_kept(transport):
     assert eager(main()) == 1
 
 
-def test_a_read_that_fails_at_once_holds_nobody_up():
+def test_a_read_that_fails_at_once_does_not_block_the_next():
     async def main():
         hourly = amplitude.Account(secret_key="k", rate=Rate(1, per=3600))
         async with ProfileClient(hourly, transport=Stub(), single_flight=True) as client:

@@ -396,7 +396,7 @@ async def test_an_outbox_shows_no_key(tmp_path):
 )
 @pytest.mark.parametrize(
     ("target", "header"),
-    [("http://localhost:9", b"GET http://localhost:9/v1"), ("https://h.invalid", b"CONNECT")],
+    [("HTTP://localhost:9", b"GET http://localhost:9/v1"), ("https://h.invalid", b"CONNECT")],
 )
 async def test_a_proxy_is_told_user_and_password(target, header, login, sent):
     refusal = b"HTTP/1.1 403 No\r\nContent-Length: 0\r\n\r\n"

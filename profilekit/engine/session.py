@@ -262,7 +262,7 @@ def own_session(
     """
     to_proxy = Headers({}) if proxy is None else proxy.headers
     # Without a tunnel, the proxy reads the headers of each request.
-    is_plain = account.base_url.startswith("http:")
+    is_plain = urlsplit(account.base_url).scheme == "http"
     session = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=account.max_in_flight, ssl=tls or True),
         request_class=_Request,
