@@ -32,6 +32,8 @@ FLOORS = {
         "engine.line",
         "engine.share",
         "engine.breaker",
+        "engine.compression",
+        "engine.identity",
         "engine.callbacks",
         "engine.cache",
         "engine.reads",
