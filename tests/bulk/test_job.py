@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import orjson
 import pytest
-from stub import Stub, response
+from stub import AMPLITUDE, Stub, response
 
 from profilekit import Breaker, Cache, ProfileClient, Rate, Retry, amplitude, userflux
 from profilekit.bulk import Job, Outlook, Progress, look_ahead, run, sending
@@ -86,7 +86,7 @@ async def test_csv_to_jsonl(tmp_path):
 
 
 async def test_an_answer_over_several_lines_is_one_line_of_the_output(tmp_path):
-    body = b'{"userData": {\n "user_id": "u1",\r\n "amp_props": {\r\n  "price": 1.10\n }\n}\n}\n'
+    body = b'{"userData": {\n "device_id": null,\r\n "amp_props": {\r\n  "price": 1.10\n }\n}\n}\n'
     for name in ("out.jsonl", "out.csv"):
         await done(enrichment(["u1", "u2"], tmp_path / name), Stub(lambda _: response(200, body)))
     assert [row["profile"]["amp_props"] for row in lines(tmp_path / "out.jsonl")] == [{"price": 1.1}] * 2
@@ -228,14 +228,12 @@ async def test_bad_rows_and_bad_ids_are_in_the_output_with_their_line(tmp_path):
 async def test_odd_cells_are_one_cell_each(tmp_path):
     cells = ["a\rb", "a\nb", 'a"b', "a,b", " a ", "é日", ""]
     source = [{"user_id": f"u{number}", "cell": cell} for number, cell in enumerate(cells)]
-    stub = Stub(
-        lambda request: response(200, b'{"userData": {"user_id": "a\\"b,\\n", "amp_props": {"k": "x\\ny"}}}')
-    )
+    stub = Stub(lambda request: response(200, b'{"userData": {"amp_props": {"a\\"b,\\n": "x\\ny"}}}'))
     await done(enrichment(source, tmp_path / "out.csv"), stub)
     with (tmp_path / "out.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file, strict=True))
     assert [row["cell"] for row in rows] == cells
-    assert {json.loads(row["profile"])["user_id"] for row in rows} == {'a"b,\n'}
+    assert [json.loads(row["profile"])["amp_props"] for row in rows] == [{'a"b,\n': "x\ny"}] * len(cells)
 
 
 async def test_an_output_may_be_compressed(tmp_path):
@@ -389,16 +387,16 @@ async def test_failures_are_retried_when_that_is_asked_for(tmp_path):
     report = await done(job)
     assert report.journal == job.journal
     assert report.failed == {"ProfileNotFoundError": 3}
-    stub = Stub(lambda request: response(200, b'{"userData": {"user_id": "found"}}'))
+    stub = Stub(lambda request: response(200, AMPLITUDE))
     report = await done(job, stub, retry_failed=True)
     assert sorted(map(user_of, stub.requests)) == ["lost1", "lost2"]
     assert (report.succeeded, report.failed, report.journal) == (5, {}, None)
     assert [row["profile"]["user_id"] for row in lines(tmp_path / "out.jsonl")] == [
         "u1",
-        "found",
+        "lost1",
         "u2",
-        "found",
-        "found",
+        "lost2",
+        "lost1",
     ]
     assert not job.journal.exists()
     with pytest.raises(ConfigError, match="no failures to retry"):

@@ -24,18 +24,19 @@ class NoPandas:
 
 
 sys.meta_path.insert(0, NoPandas())
-PROFILE = b'{"userData": {"user_id": "u", "amp_props": {%s}}}' % b",".join(
+REST = b'", "amp_props": {%s}}}' % b",".join(
     b'"property %d": "value of property %d"' % (number, number) for number in range(40)
 )
 
 
 class Canned:
     def __init__(self, account):
-        self.answer = HttpResponse(200, {}, PROFILE)
+        pass
 
     async def exchange(self, request, deadline, sent):
         sent()
-        return self.answer
+        user = request.target.partition("user_id=")[2].encode()
+        return HttpResponse(200, {}, b'{"userData": {"user_id": "%b%b' % (user, REST))
 
     async def close(self):
         pass
