@@ -10,6 +10,7 @@ from typing import Any
 import click
 import msgspec
 
+from profilekit.cli.product import print_product
 from profilekit.outbox import letters
 
 __all__ = ["outbox"]
@@ -90,4 +91,4 @@ def _record(letter: letters.Letter) -> dict[str, Any]:
 
 def _print(value: dict[str, Any], indent: int | None = None) -> None:
     # In ASCII: what came from outside could drive a terminal.
-    click.echo(json.dumps(value, indent=indent).replace("\x7f", "\\u007f"))
+    print_product(json.dumps(value, indent=indent).replace("\x7f", "\\u007f"))

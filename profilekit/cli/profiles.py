@@ -10,6 +10,7 @@ from profilekit._printable import printable_json
 from profilekit.cli.asking import account_of, asked
 from profilekit.cli.lists import update_list
 from profilekit.cli.options import json_value, request_options
+from profilekit.cli.product import print_product
 from profilekit.client import ProfileClient
 from profilekit.request import Request
 from profilekit.vendors import amplitude, userflux
@@ -97,4 +98,4 @@ def _send(request: Request[Any]) -> Any:
 def _print(value: msgspec.Struct) -> None:
     text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
     # As bytes, since a terminal's encoding may lack what a profile holds.
-    click.echo(printable_json(text).encode())
+    print_product(printable_json(text).encode())

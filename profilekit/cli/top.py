@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.live import Live as Screen
 
 from profilekit.cli.frame import Frame
+from profilekit.cli.product import print_product
 from profilekit.live.sources import Seen, Source
 
 __all__ = ["top"]
@@ -76,7 +77,10 @@ def top(paths: tuple[str, ...], *, once: bool, as_json: bool) -> int:
     if once or not sys.stdout.isatty():
         seen = sources.read_well()
         # Without a terminal there are no colours, and nothing that moves.
-        Console(force_terminal=False, no_color=True, highlight=False).print(Frame(seen))
+        console = Console(force_terminal=False, no_color=True, highlight=False)
+        with console.capture() as drawn:
+            console.print(Frame(seen))
+        print_product(drawn.get().removesuffix("\n").encode(console.encoding, "replace"))
         return _status(seen)
     # Whoever ends it otherwise wants the terminal back, too.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -96,7 +100,7 @@ def _print(seen: Sequence[Seen]) -> int:
     for each in seen:
         if each.snapshot is not None:
             # In ASCII: what came from outside could drive a terminal.
-            click.echo(json.dumps(msgspec.to_builtins(each.snapshot)).replace("\x7f", "\\u007f"))
+            print_product(json.dumps(msgspec.to_builtins(each.snapshot)).replace("\x7f", "\\u007f"))
         if each.problem is not None:
             click.echo(json.dumps(f"{each.path}: {each.problem}"), err=True)
     return _status(seen)
