@@ -429,6 +429,13 @@ def test_nothing_of_the_users_own_is_replaced(tmp_path):
     assert (tmp_path / "users.csv").read_text() == (tmp_path / "users.sock").read_text() == "user_id\n1\n"
 
 
+def test_what_a_killed_process_was_about_to_write_goes_with_the_next(tmp_path):
+    (tmp_path / ".a[1].stats.abc.part").write_bytes(b"half")
+    (tmp_path / ".a1.stats.abc.part").write_bytes(b"of another")
+    File(tmp_path / "a[1].stats").write(b"{}")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".a1.stats.abc.part", "a[1].stats"]
+
+
 @pytest.mark.parametrize(
     "left", [b"", encode(snapshot()), encode(snapshot(has_ended=True)), b'{"profilekit":9}']
 )

@@ -11,7 +11,7 @@ import msgspec
 import orjson
 
 from profilekit.bulk.kinds import Kind, cell_of_kind
-from profilekit.bulk.place import real
+from profilekit.bulk.place import PRIVATE, resolved
 from profilekit.bulk.rows import Row
 from profilekit.bulk.sink import check_output, form_of
 from profilekit.bulk.source import Source
@@ -22,6 +22,8 @@ __all__ = ["Ask", "Job", "asker"]
 
 Ask: TypeAlias = Callable[[Row], Request[Any]]
 """Makes the request of a row; raises ConfigError where there is none to make."""
+
+_ALL_PERMISSIONS = 0o777
 
 # Stands for any id where a request is only made to see whether it can be.
 _ANYBODY = "anybody"
@@ -47,6 +49,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         into: A Struct of the caller's own to decode profiles into; in Parquet, each of its fields is a
             column of its type.
         properties: Properties of profiles to be columns of their own, in place of the whole profile.
+        mode: The permissions of the output, whatever those of a file that it replaces: only its owner can
+            read it, unless others are allowed to, such as the group by ``0o640``.
         prefix: What the added columns (``profile`` and ``error``, or the properties) begin with.
         escape_formulas: Put an apostrophe before cells and headers of a CSV output that a spreadsheet would
             run as formulas: those that begin with ``=``, ``+``, ``-``, ``@`` (spaces before them aside), a
@@ -68,17 +72,22 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     properties: tuple[str, ...] = ()
     prefix: str = ""
     escape_formulas: bool = False
+    mode: int = PRIVATE
 
     def __post_init__(self) -> None:
         """Refuse what cannot work."""
         if not (isinstance(self.request, type) and issubclass(self.request, Request)):
             raise ConfigError("Job: request must be a class of requests, such as amplitude.GetProfile")
         self._check_fields()
+        if not (type(self.mode) is int and 0 <= self.mode <= _ALL_PERMISSIONS):
+            raise ConfigError(
+                f"Job: mode must be permissions from 0 to 0o777, such as 0o640, got {self.mode!r}"
+            )
         if self.into is not None and self.properties:
             raise ConfigError("Job: give into or properties, not both")
         if self.output is not None:
             check_output(Path(self.output))
-            if isinstance(self.source, str | Path) and real(self.source) in self._written():
+            if isinstance(self.source, str | Path) and resolved(Path(self.source)) in self._written():
                 raise ConfigError(f"Job: {self.source} is what is read: name another output")
         elif self.is_read:
             raise ConfigError("Job: reading profiles needs an output")
@@ -133,7 +142,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return beside.with_name(f"{beside.name}.journal")
 
     def _written(self) -> tuple[Path, ...]:
-        return real(str(self.output)), real(self.journal)
+        return resolved(Path(str(self.output))), resolved(self.journal)
 
     @property
     def is_to_parquet(self) -> bool:

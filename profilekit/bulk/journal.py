@@ -6,13 +6,11 @@ answer. Each line carries a checksum, so that what a crash left of the last ones
 
 import logging
 import os
-import secrets
 import zlib
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from glob import escape
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,7 +21,7 @@ import orjson
 from profilekit._printable import printable
 from profilekit.bulk import lines
 from profilekit.bulk.lines import CHECKSUM, ERROR, VALUE, Line, open_journal
-from profilekit.bulk.place import take_free_place, take_place
+from profilekit.bulk.place import part_of, remove_parts, take_free_place, take_place
 from profilekit.errors import ConfigError
 from profilekit.locking import lock
 
@@ -57,7 +55,13 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path, rows: int, *, in_order: bool = False, check: Check = lines.check_json
+        self,
+        path: Path,
+        rows: int,
+        *,
+        in_order: bool = False,
+        check: Check = lines.check_json,
+        check_wanted: Callable[[], None] = lambda: None,
     ) -> None:
         """Prepare a journal; ``begin`` or ``resume`` opens it.
 
@@ -66,8 +70,9 @@ class Journal:
             rows: How many rows there can be.
             in_order: Whether rows after a damaged line must be sent again, too, to keep their order.
             check: Checks each value that is read back.
+            check_wanted: Raises, while the journal is read, if the run is to end.
         """
-        self.path = path
+        self.path, self._check_wanted = path, check_wanted
         self.done = 0
         self._rows, self._in_order, self._check = rows, in_order, check
         self._offsets = array("Q", bytes(8 * rows))
@@ -102,7 +107,7 @@ class Journal:
             OSError: When it cannot be written.
         """
         # It gets its name when its first line is whole.
-        part = self.path.with_name(f".{self.path.name}.{secrets.token_hex(4)}.part")
+        part = part_of(self.path)
         self._file = self._opened(part, os.O_CREAT | os.O_EXCL)
         self._append(orjson.dumps({"journal": lines.VERSION, **job}))
         try:
@@ -111,6 +116,7 @@ class Journal:
         except (OSError, ConfigError):
             part.unlink(missing_ok=True)
             raise
+        remove_parts(self.path)
 
     def _take_place(self, part: Path) -> None:
         """Be the journal: where there is none, or in place of one that nobody is at work with."""
@@ -134,6 +140,7 @@ class Journal:
             self._size = file.tell()
             damaged = 0
             for line in lines.whole_lines(file):
+                self._check_wanted()
                 damaged = line.damaged
                 if damaged and self._in_order:
                     break
@@ -170,11 +177,7 @@ class Journal:
         self._file = self._opened(self.path, 0)
         self.look(job)
         os.ftruncate(self._file, self._size)
-        for left in self.path.parent.glob(f".{escape(self.path.name)}.*.part"):
-            # Of a run that was killed before it took away the journal's first name.
-            with suppress(OSError):
-                if left.samefile(self.path):
-                    left.unlink()
+        remove_parts(self.path)
 
     def _opened(self, path: Path, flags: int) -> int:
         # Profiles are nobody else's business.
@@ -303,4 +306,7 @@ class Journal:
 
     def numbers(self) -> Iterator[int]:
         """Yield the rows that have come to something."""
-        return (row for row, offset in enumerate(self._offsets) if offset != _NONE)
+        for row, offset in enumerate(self._offsets):
+            self._check_wanted()
+            if offset != _NONE:
+                yield row

@@ -91,7 +91,7 @@ def write_out(job: Job, rows: Rows, survey: Survey, journal: Journal, layout: La
     if job.is_to_parquet:
         layout = msgspec.structs.replace(layout, types=_types(job, rows, survey, journal, layout))
     failed: Counter[str] = Counter()
-    with journal.reader() as read, open_sink(Path(job.output), layout) as write:
+    with journal.reader() as read, open_sink(Path(job.output), layout, job.mode) as write:
         for number, row in numbered(rows, survey, job.key if job.is_read else None):
             value, error = read(number)
             write(row, value, error)

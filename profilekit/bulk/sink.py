@@ -4,11 +4,9 @@ import base64
 import gzip
 import os
 import re
-import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime, time
-from glob import escape
 from pathlib import Path
 from typing import IO, Any, TypeAlias, cast
 
@@ -17,7 +15,7 @@ import orjson
 
 from profilekit.bulk import parquet
 from profilekit.bulk.formulas import without_formula
-from profilekit.bulk.place import real, take_place
+from profilekit.bulk.place import PRIVATE, resolved, whole
 from profilekit.bulk.rows import Row
 from profilekit.errors import ConfigError
 
@@ -27,8 +25,6 @@ Write: TypeAlias = Callable[[Row, bytes | None, bytes | None], None]
 """Writes a row of the input, and its value or its error as JSON."""
 
 Expand: TypeAlias = Callable[[bytes], Mapping[str, Any]]
-
-_BUFFER = 1024 * 1024
 
 _SPECIAL = re.compile('[",\r\n]')
 
@@ -83,9 +79,7 @@ def check_output(path: Path) -> None:
         ConfigError: When it is no ordinary file, or its folder is not there.
     """
     form_of(path)
-    path = real(path)
-    if path.is_symlink():
-        raise ConfigError(f"cannot write to {path}: it is a loop of links: remove it, or name another output")
+    path = resolved(path)
     if path.exists() and not path.is_file():
         raise ConfigError(f"cannot write to {path}: it is not an ordinary file")
     if not os.access(path.parent, os.W_OK | os.X_OK):
@@ -94,12 +88,14 @@ def check_output(path: Path) -> None:
 
 
 @contextmanager
-def open_sink(path: Path, layout: Layout) -> Iterator[Write]:
+def open_sink(path: Path, layout: Layout, mode: int = PRIVATE) -> Iterator[Write]:
     """Open a file for rows. It gets its name when the block ends well; else nothing stays.
 
     Args:
         path: ``.jsonl`` (or ``.ndjson``) or ``.csv``, each perhaps with ``.gz``, or ``.parquet``.
         layout: Its columns.
+        mode: Its permissions, whatever those of a file that it replaces; until it is complete, only its
+            owner can read it.
 
     Yields:
         A function that writes one row.
@@ -107,40 +103,14 @@ def open_sink(path: Path, layout: Layout) -> Iterator[Write]:
     Raises:
         ConfigError: When the suffix is another, or the file cannot be written.
     """
-    form, path = form_of(path), real(path)
-    with _whole(path) as file:
+    form, path = form_of(path), resolved(path)
+    with whole(path, mode) as file:
         if form == "parquet":
             with parquet.writer(file, layout.types) as table:
                 yield _parquet(table, layout)
             return
         with _compressed(file, path) as out:
             yield _csv(out, layout) if form == "csv" else _jsonl(out, layout)
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[IO[bytes]]:
-    """Write beside the final name, and take it at the end."""
-    for left in path.parent.glob(f".{escape(path.name)}.*.part"):
-        # Of a run that was killed while it wrote; no other is at work, as the journal is ours.
-        left.unlink(missing_ok=True)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-    try:
-        file = part.open("xb", buffering=_BUFFER)
-    except OSError as error:
-        raise ConfigError(f"cannot write to {path.parent}: {error.strerror}") from None
-    try:
-        with file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            part.chmod(path.stat().st_mode)
-        take_place(part, path)
-    except BaseException as error:
-        part.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            error.filename = error.filename or str(path)
-        raise
 
 
 @contextmanager

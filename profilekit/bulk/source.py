@@ -3,9 +3,7 @@
 import asyncio
 import gzip
 import io
-import shutil
 import sys
-import tempfile
 import threading
 import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator, Mapping
@@ -16,6 +14,7 @@ from typing import IO, Any, BinaryIO, TypeAlias
 
 from profilekit import jsontext
 from profilekit.bulk import parquet
+from profilekit.bulk.copies import Copy, private_copy
 from profilekit.bulk.rows import READERS, Reader, Row, header_of, reader_of_text
 from profilekit.errors import ConfigError
 
@@ -86,12 +85,20 @@ class Rows:
         """End whoever reads them, in whatever thread."""
         self._abandoned = True
 
+    def check_wanted(self) -> None:
+        """Refuse to go on once the rows are abandoned.
+
+        Raises:
+            ConfigError: When they are.
+        """
+        if self._abandoned:
+            raise ConfigError(f"{self.name} is not read any more")
+
     def __iter__(self) -> Iterator[Row]:
         """Read the rows from the start."""
         with _readable(self.name), self._opened() as rows:
             while some := list(islice(rows, _AT_ONCE)):
-                if self._abandoned:
-                    raise ConfigError(f"{self.name} is not read any more")
+                self.check_wanted()
                 yield from some
 
     @contextmanager
@@ -200,10 +207,10 @@ async def opened(source: Source, id_column: str) -> AsyncIterator[Rows]:
         if source != "-" and not _is_pipe(path):
             yield Rows(path, id_column)
             return
-    with tempfile.NamedTemporaryFile(prefix="profilekit-", suffix=_suffix(source)) as copy:
+    with private_copy(_name(source), _suffix(source)) as copy:
         await _copy(source, copy, id_column)
-        copy.flush()
-        yield Rows(Path(copy.name), id_column, name=_name(source))
+        copy.finish()
+        yield Rows(copy.path, id_column, name=_name(source))
 
 
 def _name(source: Source) -> str:
@@ -219,7 +226,9 @@ def _suffix(source: Source) -> str:
     return ".jsonl"
 
 
-async def _copy(source: Source, copy: IO[bytes], id_column: str) -> None:
+async def _copy(source: Source, copy: Copy, id_column: str) -> None:
+    if source == "-" and sys.stdin is None:
+        raise ConfigError("standard input is closed: name a file, or pipe the list in")
     if isinstance(source, str | Path):
         with _readable(_name(source)):
             await _drained(source, copy)
@@ -239,7 +248,7 @@ def _is_pipe(path: Path) -> bool:
     return path.exists() and not path.is_file() and not path.is_dir()
 
 
-async def _drained(source: str | Path, copy: IO[bytes]) -> None:
+async def _drained(source: str | Path, copy: Copy) -> None:
     """Copy what may never end, in a thread that nobody waits for: a program can end meanwhile."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
@@ -254,8 +263,9 @@ async def _drained(source: str | Path, copy: IO[bytes]) -> None:
             # Without its buffer, whose lock the interpreter would wait for at its end.
             stdin = getattr(sys.stdin.buffer, "raw", sys.stdin.buffer)
             with nullcontext(stdin) if source == "-" else Path(source).open("rb", buffering=0) as pipe:
-                shutil.copyfileobj(pipe, copy)
-        except (OSError, ValueError) as error:
+                while data := pipe.read(_CHUNK):
+                    copy.write(data)
+        except (OSError, ValueError, ConfigError) as error:
             failure = error
         with suppress(RuntimeError):
             loop.call_soon_threadsafe(finish, failure)

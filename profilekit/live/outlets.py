@@ -7,6 +7,7 @@ import socket
 import stat
 import tempfile
 import time
+from glob import escape
 from pathlib import Path
 from typing import Protocol
 
@@ -73,10 +74,15 @@ class File:
         self._path, self.name = path, str(path)
         with contextlib.suppress(FileNotFoundError):
             _check_file(path)
+        for left in path.parent.glob(f".{escape(path.name)}.*.part"):
+            # Of a process that was killed while it wrote.
+            left.unlink(missing_ok=True)
 
     def write(self, line: bytes) -> None:
         """Replace the file."""
-        descriptor, beside = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
+        descriptor, beside = tempfile.mkstemp(
+            dir=self._path.parent, prefix=f".{self._path.name}.", suffix=".part"
+        )
         try:
             with os.fdopen(descriptor, "wb") as file:
                 file.write(line)

@@ -177,14 +177,29 @@ def test_who_holds_what_another_run_has_replaced_is_refused(tmp_path, monkeypatc
         mine.resume(JOB) if carries_on else mine.begin(JOB)
 
 
-def test_a_second_name_that_a_kill_left_goes_and_what_is_of_others_stays(tmp_path):
+@pytest.mark.parametrize("carries_on", [True, False])
+def test_what_killed_runs_left_goes_and_what_is_of_others_stays(tmp_path, carries_on):
     path = written(tmp_path / "j")
     (tmp_path / ".j.0123abcd.part").hardlink_to(path)
-    (tmp_path / ".j.4567abcd.part").write_bytes(b"of another run")
-    with Journal(path, 10) as mine:
+    (tmp_path / ".j.4567abcd.part").write_bytes(b"of a run that was killed")
+    (tmp_path / ".i.4567abcd.part").write_bytes(b"of another job")
+    with (tmp_path / ".j.89abcdef.part").open("wb") as other, Journal(path, 10) as mine:
+        journal.lock(other.fileno())
+        mine.resume(JOB) if carries_on else mine.begin(JOB)
+        assert mine.done == (3 if carries_on else 0)
+    assert sorted(found.name for found in tmp_path.iterdir()) == [
+        ".i.4567abcd.part",
+        ".j.89abcdef.part",
+        "j",
+    ]
+
+
+def test_reading_a_journal_ends_when_its_run_is_to_end(tmp_path):
+    def unwanted():
+        raise ConfigError("it is to end")
+
+    with Journal(written(tmp_path / "j"), 10, unwanted) as mine, pytest.raises(ConfigError, match="to end"):
         mine.resume(JOB)
-        assert mine.done == 3
-    assert sorted(found.name for found in tmp_path.iterdir()) == [".j.4567abcd.part", "j"]
 
 
 def test_a_file_system_without_links_will_do(tmp_path, monkeypatch):
