@@ -2,8 +2,8 @@
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeAlias
 
 import msgspec
@@ -13,6 +13,7 @@ from profilekit.bulk.job import Job
 from profilekit.bulk.journal import Journal
 from profilekit.bulk.verbatim import encoded, verbatim
 from profilekit.client import ProfileClient
+from profilekit.engine.fanout import Stream
 from profilekit.errors import (
     AuthError,
     ConfigError,
@@ -36,6 +37,9 @@ _MOST_REFUSED = 1000
 
 # How soon to look again whether there is a quota, where nobody says.
 _AGAIN = 1.0
+
+# How many seconds the requests that are with the vendor have once the job is stopped.
+_GRACE = 1.0
 
 # How often what is written is made safe from a loss of power, in seconds.
 _SYNC_EVERY = 1.0
@@ -104,7 +108,7 @@ class Sending:
         try:
             while (self._is_left or self._next) and not self._halted:
                 await self._wait_out()
-                async with self._client.stream(self._requests(), into=self._into) as outcomes:
+                async with self._stream() as outcomes:
                     async for outcome in outcomes:
                         self._settle(outcome)
         finally:
@@ -113,7 +117,24 @@ class Sending:
         self._journal.sync()
         if self._refused is not None:
             raise self._refused
-        return not (self._is_left or self._next)
+        return not (self._is_left or self._next or self._under_way)
+
+    @asynccontextmanager
+    async def _stream(self) -> AsyncIterator[Stream[Outcome[Any]]]:
+        """Open a stream of what is left, which a stop ends within the grace."""
+
+        async def finish() -> None:
+            await self._stop.wait()
+            outcomes.finish()
+            await asyncio.sleep(_GRACE)
+            await outcomes.aclose()
+
+        async with self._client.stream(self._requests(), into=self._into) as outcomes:
+            finishing = asyncio.create_task(finish())
+            try:
+                yield outcomes
+            finally:
+                finishing.cancel()
 
     @property
     def _is_down(self) -> bool:

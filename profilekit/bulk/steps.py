@@ -80,7 +80,7 @@ async def look_ahead(job: Job, *, fresh: bool = False, retry_failed: bool = Fals
 
     def look(rows: Rows) -> Outlook:
         survey = _survey(job, rows)
-        journal = _journal(job, survey, layout_of(job, survey))
+        journal = _journal(job, rows, survey, layout_of(job, survey))
         if _carries_on(job, fresh=fresh, retry_failed=retry_failed):
             journal.look(_identity(job, rows, survey))
             _check_retry(journal, survey, retry_failed=retry_failed)
@@ -121,7 +121,8 @@ async def run(
         retry_failed: Send again what failed in an earlier run; writes, too, where later rows of the same
             user have been sent since.
         progress: Is told how far it has come.
-        stop: When set, what is under way is finished, and the run ends incomplete.
+        stop: When set, nothing more is sent, what is with the vendor has a second to be answered, and the
+            run ends incomplete. While the list is read or the output written, cancel the run instead.
 
     Raises:
         ConfigError: When the job cannot be run: nothing was sent then.
@@ -130,19 +131,20 @@ async def run(
         ClientClosedError: When the client closes meanwhile. What is done is kept.
     """
     client.check(job.sample)
-    progress = progress or Progress()
+    progress, stop = progress or Progress(), stop or asyncio.Event()
     before = _sent(job, client)
     async with opened(job.source, job.id_column) as rows:
         survey = await _in_thread(rows, lambda: _survey(job, rows))
         layout = layout_of(job, survey)
-        with _journal(job, survey, layout) as journal, _shown(job, client, progress):
+        with _journal(job, rows, survey, layout) as journal, _shown(job, client, progress):
             await _open(journal, job, rows, survey, fresh=fresh, retry_failed=retry_failed)
             again = journal.failures().total() if retry_failed else 0
             progress.begin(journal.done - again, survey.rows - survey.again)
             todo = _todo(job, rows, survey, journal, retry_failed=retry_failed)
-            sending = Sending(job, client, journal, progress, stop or asyncio.Event())
+            sending = Sending(job, client, journal, progress, stop)
             is_complete = await sending.run(todo)
             failed = journal.failures()
+            is_complete = is_complete and not stop.is_set()
             if is_complete:
                 progress.phase = "writing"
                 failed = await _in_thread(rows, lambda: write_out(job, rows, survey, journal, layout))
@@ -161,8 +163,14 @@ async def run(
     )
 
 
-def _journal(job: Job, survey: Survey, layout: Layout) -> Journal:
-    return Journal(job.journal, survey.rows, in_order=not job.is_read, check=check_of(job, layout))
+def _journal(job: Job, rows: Rows, survey: Survey, layout: Layout) -> Journal:
+    return Journal(
+        job.journal,
+        survey.rows,
+        in_order=not job.is_read,
+        check=check_of(job, layout),
+        check_wanted=rows.check_wanted,
+    )
 
 
 @contextmanager

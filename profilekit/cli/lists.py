@@ -1,9 +1,7 @@
 """``profilekit enrich`` and ``profilekit update INPUT``: lists of users from files, into files."""
 
 import asyncio
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +11,9 @@ from profilekit._printable import printable
 from profilekit.bulk import Job, Report, look_ahead, run
 from profilekit.cli.asking import account_of, asked
 from profilekit.cli.frame import Frame
-from profilekit.cli.options import given, read_rate, request_options
+from profilekit.cli.interruption import INTERRUPTED, Interruption
+from profilekit.cli.options import given, read_mode, read_rate, request_options
+from profilekit.cli.product import print_product
 from profilekit.cli.show import Watched, duration, stderr, summary, watched
 from profilekit.client import ProfileClient
 from profilekit.engine.retry import Retry
@@ -28,7 +28,6 @@ __all__ = ["enrich", "update_list"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_INTERRUPTED = 130
 _SOME_FAILED = 3
 
 _GETS: dict[str, type[Request[Any]]] = {"amplitude": amplitude.GetProfile, "userflux": userflux.GetProfile}
@@ -70,6 +69,14 @@ _SHARED = (
     click.option("--dry-run", is_flag=True, help="Say how many requests it takes, and how long."),
     click.option("--retry-failed", is_flag=True, help="Send again what failed in an earlier run."),
     click.option("--fresh", is_flag=True, help="Begin anew, whatever an earlier run has left."),
+    click.option(
+        "--mode",
+        type=read_mode,
+        metavar="OCTAL",
+        default="600",
+        show_default=True,
+        help="Permissions of the output, such as 640.",
+    ),
     click.option("--live", is_flag=True, help="Show what `profilekit top` shows, on a terminal."),
 )
 
@@ -113,6 +120,7 @@ def enrich(
     retry_failed: bool,
     fresh: bool,
     live: bool,
+    mode: int,
     prefix: str,
     properties: tuple[str, ...],
     **parameters: Any,
@@ -138,6 +146,7 @@ def enrich(
         properties=properties,
         prefix=prefix,
         escape_formulas=escape_formulas,
+        mode=mode,
     )
     account = account_of(vendor, rate)
     return _work(job, account, dry_run=dry_run, retry_failed=retry_failed, fresh=fresh, live=live)
@@ -166,6 +175,7 @@ def update_list(
     retry_failed: bool,
     fresh: bool,
     live: bool,
+    mode: int,
 ) -> int:
     """Set properties of a list of users.
 
@@ -186,6 +196,7 @@ def update_list(
         columns=columns,
         rest="properties",
         escape_formulas=escape_formulas,
+        mode=mode,
     )
     account = account_of(vendor, rate)
     return _work(job, account, dry_run=dry_run, retry_failed=retry_failed, fresh=fresh, live=live)
@@ -205,38 +216,36 @@ def _work(job: Job, account: Account, *, dry_run: bool, retry_failed: bool, fres
     account.headers(job.request.endpoint)
     if dry_run:
         return asyncio.run(_dry_run(job, account.rate, retry_failed=retry_failed, fresh=fresh))
-    return asyncio.run(_run(job, account, retry_failed=retry_failed, fresh=fresh, live=live))
+    with Interruption() as signals:
+        return asyncio.run(_run(job, account, signals, retry_failed=retry_failed, fresh=fresh, live=live))
 
 
 async def _dry_run(job: Job, rate: Rate, *, retry_failed: bool, fresh: bool) -> int:
     ahead = await look_ahead(job, retry_failed=retry_failed, fresh=fresh)
     earlier = f", {ahead.done} done before ({ahead.failed} of them failed)" if ahead.done else ""
-    click.echo(
+    print_product(
         f"{ahead.rows} rows, {ahead.bad} of them bad: {ahead.requests} requests of {job.title}{earlier}; "
         f"at {rate.requests} in {rate.per:g} s that takes {duration(ahead.requests / rate.per_second)}"
     )
     if job.output is not None:
-        click.echo(printable(f"{ahead.rows} rows would be in {job.output}"))
+        print_product(printable(f"{ahead.rows} rows would be in {job.output}"))
     return 0
 
 
-async def _run(job: Job, account: Account, *, retry_failed: bool, fresh: bool, live: bool) -> int:
+async def _run(
+    job: Job, account: Account, signals: Interruption, *, retry_failed: bool, fresh: bool, live: bool
+) -> int:
     board = Board() if live else None
     view = None if board is None else lambda: Frame([Seen(job.title, board.snapshot(), None)])
     # Setting the same values twice is the same as once.
     async with ProfileClient(account, retry=Retry(repeat_writes=True), observer=board) as client:
         watch = Watched(account.vendor.name, account.vendor.name, account.rate, client)
         try:
-            with _interruptible() as stop:
-                async with watched(watch, view=view):
-                    report = await run(
-                        job,
-                        client,
-                        retry_failed=retry_failed,
-                        fresh=fresh,
-                        progress=watch.progress,
-                        stop=stop,
-                    )
+            stop = _stopped_by(signals, watch)
+            async with watched(watch, view=view):
+                report = await run(
+                    job, client, retry_failed=retry_failed, fresh=fresh, progress=watch.progress, stop=stop
+                )
         except ConfigError:
             raise
         except BaseException:
@@ -253,6 +262,22 @@ def _say(text: str) -> None:
     click.echo(printable(text), err=True)
 
 
+def _stopped_by(signals: Interruption, watch: Watched) -> asyncio.Event:
+    """Return an event that the first signal sets; later ones, and those while nothing is sent, cancel."""
+    stop, task = asyncio.Event(), asyncio.current_task()
+
+    def interrupt() -> None:
+        if stop.is_set() or watch.progress.phase != "sending":
+            if task is not None:
+                task.cancel()
+            return
+        stop.set()
+        click.echo("\nFinishing what is under way; Ctrl-C again ends it now.", err=True)
+
+    signals.lead_to(interrupt)
+    return stop
+
+
 def _say_how_to_go_on(job: Job, *, fresh: bool) -> None:
     without = ", without --fresh," if fresh else ""
     _say(f"What is done is kept in {job.journal}: the same command{without} carries on.")
@@ -261,32 +286,7 @@ def _say_how_to_go_on(job: Job, *, fresh: bool) -> None:
 def _status(report: Report, job: Job, *, fresh: bool) -> int:
     if not report.is_complete:
         _say_how_to_go_on(job, fresh=fresh)
-        return _INTERRUPTED
+        return INTERRUPTED
     if report.journal is not None:
         _say(f"The failures are kept in {report.journal}: --retry-failed sends them again.")
     return _SOME_FAILED if report.failed else 0
-
-
-@contextmanager
-def _interruptible() -> Iterator[asyncio.Event]:
-    """Let Ctrl-C once finish what is under way, and twice end it now."""
-    loop, task, stop = asyncio.get_running_loop(), asyncio.current_task(), asyncio.Event()
-
-    def interrupt() -> None:
-        if not stop.is_set():
-            click.echo("\nFinishing what is under way; Ctrl-C again ends it now.", err=True)
-            stop.set()
-        elif task is not None:
-            task.cancel()
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    # Windows has no such thing; there Ctrl-C ends it at once.
-    with suppress(NotImplementedError):
-        for each in signals:
-            loop.add_signal_handler(each, interrupt)
-    try:
-        yield stop
-    finally:
-        with suppress(NotImplementedError):
-            for each in signals:
-                loop.remove_signal_handler(each)

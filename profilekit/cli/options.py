@@ -14,9 +14,11 @@ from profilekit.errors import ConfigError
 from profilekit.rate import Rate
 from profilekit.request import Request
 
-__all__ = ["given", "json_value", "read_rate", "request_options"]
+__all__ = ["given", "json_value", "read_mode", "read_rate", "request_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+_OCTAL = re.compile("0?[0-7]{3}")
 
 
 def request_options(request: type[Request[Any]], *, skip: set[str]) -> Callable[[F], F]:
@@ -71,6 +73,18 @@ def read_rate(text: str | Rate) -> Rate:
         return text if isinstance(text, Rate) else Rate.parse(text)
     except ConfigError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def read_mode(text: str | int) -> int:
+    """Read permissions from the command line, such as 640.
+
+    Raises:
+        click.BadParameter: When they are not octal, or not of the owner, the group and others.
+    """
+    mode = text if isinstance(text, int) else int(text, 8) if _OCTAL.fullmatch(text) else None
+    if mode is None:
+        raise click.BadParameter(f"{text!r} is not three octal digits: give permissions such as 640")
+    return mode
 
 
 def _read_object(text: str) -> dict[str, Any]:

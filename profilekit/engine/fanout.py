@@ -8,6 +8,8 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
+from profilekit.engine.resting import is_resting
+
 __all__ = ["Stream"]
 
 In = TypeVar("In")
@@ -57,6 +59,14 @@ class Stream(AsyncIterator[Out]):
         if not (crew.cells and crew.cells[0]):
             await crew.until_ready()
         return self._finish(crew.hand_over())
+
+    def finish(self) -> None:
+        """Begin nothing more: the results that are under way still come, and end the stream.
+
+        Items that only wait, for the quota or to be tried again, are let go: nothing comes of them. Where
+        results come in the order of the items, the first such item ends the stream.
+        """
+        self._crew.finish()
 
     async def aclose(self) -> None:
         """Stop, and wait until nothing of it is left."""
@@ -177,6 +187,14 @@ class _Crew(Generic[In, Done]):
     def _tell_consumer(self) -> None:
         if self._ready is not None and not self._ready.done():
             self._ready.set_result(None)
+
+    def finish(self) -> None:
+        self._exhausted = True
+        # Not the cancellation of a worker.
+        self._failure = self._failure or StopAsyncIteration()
+        for worker in tuple(self._workers):
+            if is_resting(worker):
+                worker.cancel()
 
     def cancel(self) -> None:
         self._exhausted = True

@@ -20,6 +20,7 @@ from profilekit.engine.local import LocalQuota
 from profilekit.engine.pair import Pair
 from profilekit.engine.quota import Quota
 from profilekit.engine.reads import Reads, Value
+from profilekit.engine.resting import resting
 from profilekit.engine.retry import Retry, back_off, may_repeat
 from profilekit.engine.sender import Sender
 from profilekit.engine.stats import LaneState
@@ -179,7 +180,7 @@ class Lane:
                 raise fenced
             try:
                 free = self._limiter.take(bulk=deadline is None) if part is None else None
-                permit = free or await self._permit(deadline, part)
+                permit = await resting(self._permit(deadline, part)) if free is None else free
             except (RequestTimeoutError, QuotaUnavailableError) as none:
                 # After an attempt its own error says more than that there will be no other.
                 raise told(error or none, request, attempts) from None
@@ -246,7 +247,7 @@ class Lane:
         if delay:
             with suppress(TimeoutError):
                 async with asyncio.timeout(delay):
-                    await self._turned_away.wait()
+                    await resting(self._turned_away.wait())
         return cost
 
     def stats(self) -> LaneState:

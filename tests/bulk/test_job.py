@@ -382,6 +382,69 @@ async def test_a_job_that_was_stopped_goes_on_where_it_was(tmp_path):
     assert [row["user_id"] for row in lines(tmp_path / "out.jsonl")] == list(job.source)
 
 
+THROTTLED = response(429, b"", Retry_After="3600")
+
+
+@pytest.mark.parametrize(
+    ("rate", "reply"),
+    [(Rate(1, per=3600), None), (UNBOUND, THROTTLED)],
+    ids=["a permit", "a pause"],
+)
+@pytest.mark.parametrize("is_read", [True, False])
+async def test_a_stop_does_not_wait_for_permits(tmp_path, rate, reply, is_read):
+    stop = asyncio.Event()
+
+    def once(request):
+        asyncio.get_running_loop().call_soon(stop.set)
+        return reply or (answer(request) if is_read else response(204))
+
+    users = ["u1", "u2", "u3"]
+    job = (enrichment if is_read else update)(
+        [{"user_id": user, "n": 1} for user in users], output=tmp_path / "out.jsonl"
+    )
+    accounts = [msgspec.structs.replace(account, rate=rate) for account in ACCOUNTS]
+    stub = Stub(once)
+    async with ProfileClient(*accounts, transport=stub, retry=Retry(attempts=9)) as client:
+        report = await run(job, client, stop=stop)
+        assert client.stats().vendors["amplitude" if is_read else "userflux"].in_flight == 0
+    assert not report.is_complete
+    assert report.succeeded == (0 if reply else 1)
+    again = Stub(lambda request: answer(request) if is_read else response(204))
+    report = await done(job, again)
+    assert (report.is_complete, report.succeeded) == (True, 3)
+    assert len(again.requests) == (3 if reply else 2)
+
+
+async def test_a_stop_lets_what_is_with_the_vendor_be_answered(tmp_path):
+    stop = asyncio.Event()
+    stub = Stub(lambda request: (stop.set(), answer(request))[1], latency=0.05)
+    report = await done(enrichment([f"u{n}" for n in range(100)], tmp_path / "out.jsonl"), stub, stop=stop)
+    assert (report.is_complete, report.succeeded) == (False, len(stub.requests))
+    assert len(stub.requests) == ACCOUNTS[0].max_in_flight
+
+
+async def test_a_stop_does_not_wait_for_an_answer_that_does_not_come(tmp_path, monkeypatch):
+    monkeypatch.setattr(sending, "_GRACE", 0.01)
+    stop, silent = asyncio.Event(), Stub(latency=3600)
+    job = enrichment(["u1", "u2"], tmp_path / "out.jsonl")
+    running = asyncio.create_task(done(job, silent, stop=stop))
+    while not silent.requests:
+        await asyncio.sleep(0)
+    stop.set()
+    report = await running
+    assert (report.is_complete, report.succeeded, silent.under_way) == (False, 0, 0)
+    assert (await done(job)).succeeded == 2
+
+
+async def test_a_stop_keeps_a_job_that_is_answered_from_writing(tmp_path):
+    stop = asyncio.Event()
+    job = enrichment(["u1"], tmp_path / "out.jsonl")
+    report = await done(job, Stub(lambda request: (stop.set(), answer(request))[1]), stop=stop)
+    assert (report.is_complete, report.succeeded, job.output.exists()) == (False, 1, False)
+    report = await done(job)
+    assert (report.is_complete, report.sent, len(lines(job.output))) == (True, 0, 1)
+
+
 async def test_failures_are_retried_when_that_is_asked_for(tmp_path):
     job = enrichment(["u1", "lost1", "u2", "lost2", "lost1"], tmp_path / "out.jsonl")
     report = await done(job)
@@ -561,8 +624,8 @@ async def test_whoever_is_cancelled_while_writing_leaves_nothing_behind(tmp_path
     whole = output_module.open_sink
 
     @contextmanager
-    def slow(path, layout):
-        with whole(path, layout) as write:
+    def slow(path, layout, mode):
+        with whole(path, layout, mode) as write:
             writing.set()
             go_on.wait()
             yield write
@@ -783,24 +846,59 @@ def test_the_output_is_whole_or_not_there(tmp_path):
         pass
     assert path.read_bytes() == b"user_id,profile,error\r\n"
     assert list(tmp_path.iterdir()) == [path]
-    assert path.stat().st_mode & 0o777 == 0o666 & ~_umask()
 
 
-def test_an_output_that_is_there_keeps_its_mode_and_its_place(tmp_path):
+@pytest.mark.parametrize("umask", [0, 0o077])
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl.gz", "out.parquet"])
+async def test_only_its_owner_can_read_an_output_unless_its_mode_says_otherwise(tmp_path, name, umask):
+    path = tmp_path / name
+    # An earlier file lets others read, and must not let them read what replaces it.
+    path.touch()
+    path.chmod(0o644)
+    before = os.umask(umask)
+    try:
+        for given, mode in ({}, 0o600), ({"mode": 0o640}, 0o640), ({}, 0o600):
+            await done(enrichment(["u1"], path, **given))
+            assert oct(path.stat().st_mode & 0o777) == oct(mode)
+    finally:
+        os.umask(before)
+
+
+def test_an_output_is_private_from_its_first_byte_on(tmp_path):
+    before = os.umask(0)
+    try:
+        with open_sink(tmp_path / "out.csv", LAYOUT, 0o666):
+            (part,) = tmp_path.iterdir()
+            assert part.stat().st_mode & 0o777 == 0o600
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize("mode", [640, -1, 0o1644, True, "640"])
+def test_a_mode_that_is_none_is_refused(tmp_path, mode):
+    with pytest.raises(ConfigError, match=r"mode must be permissions from 0 to 0o777, .* got"):
+        enrichment(["u1"], tmp_path / "out.csv", mode=mode)
+
+
+def test_an_output_keeps_its_place_behind_a_link(tmp_path):
     kept, link = tmp_path / "kept.csv", tmp_path / "link.csv"
-    kept.touch(mode=0o600)
     link.symlink_to(kept)
     with open_sink(link, LAYOUT):
         pass
     assert link.is_symlink()
     assert kept.read_text()
-    assert kept.stat().st_mode & 0o777 == 0o600
 
 
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def test_a_loop_of_links_is_refused(tmp_path):
+    loop = tmp_path / "loop.csv"
+    loop.symlink_to(loop)
+    with pytest.raises(ConfigError, match=r"loop\.csv is a loop of symbolic links: remove it"):
+        enrichment(["u1"], loop)
+    with pytest.raises(ConfigError, match=r"loop\.csv is a loop of symbolic links"):
+        enrichment(loop, tmp_path / "out.csv")
+    (tmp_path / "out.csv.journal").symlink_to("out.csv.journal")
+    with pytest.raises(ConfigError, match=r"out\.csv\.journal is a loop of symbolic links"):
+        enrichment(tmp_path / "in.csv", tmp_path / "out.csv")
 
 
 # ---- Parquet -----------------------------------------------------------------------------------

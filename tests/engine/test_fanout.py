@@ -7,6 +7,7 @@ import pytest
 from clock import virtual
 
 from profilekit.engine.fanout import Stream
+from profilekit.engine.resting import resting
 
 
 def stream(source, work, *, window=4, ordered=False):
@@ -195,6 +196,25 @@ def test_aclose_waits_until_the_work_has_ended_and_the_stream_stays_ended():
         await results.aclose()
 
     virtual(main())
+
+
+def test_a_stream_that_is_finished_ends_with_what_is_under_way():
+    async def work(item):
+        # Of three at once, the second waits for its turn, and the others are with a vendor.
+        await (resting(asyncio.sleep(100)) if item == 1 else asyncio.sleep(item + 1))
+        return item
+
+    async def main(*, ordered):
+        results = stream(range(3), work, window=3, ordered=ordered)
+        came, began = [], asyncio.get_running_loop().time()
+        async for result in results:
+            came.append(result)
+            results.finish()
+        return came, asyncio.get_running_loop().time() - began, others()
+
+    assert virtual(main(ordered=False)) == ([0, 2], 3.0, set())
+    # In order, nothing can come after an item that was let go.
+    assert virtual(main(ordered=True)) == ([0], 3.0, set())
 
 
 def test_a_stream_that_is_never_read_starts_nothing():

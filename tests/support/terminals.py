@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 import termios
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 # What moves the cursor, colours, clears: all that is no text.
 CONTROL = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b[()][A-Z0-9]|\r")
@@ -34,6 +34,10 @@ class Terminal:
 
     def press(self, key):
         os.write(self._end, key)
+
+    def hang_up(self):
+        """Take the terminal away."""
+        os.close(self._end)
 
     def ended(self):
         """Read to the end, and return the status."""
@@ -81,7 +85,8 @@ def in_terminal(*arguments, columns=80, lines=40, **options):
         if process.poll() is None:
             process.kill()
         process.wait()
-        os.close(end)
+        with suppress(OSError):
+            os.close(end)
 
 
 OWN = """
