@@ -11,7 +11,7 @@ import profilekit
 ROOT = Path(profilekit.__file__).parent
 
 FLOORS = {
-    0: ["_printable", "errors", "rate", "checks", "jsontext", "fields", "locking", "secret"],
+    0: ["_printable", "errors", "rate", "checks", "jsontext", "fields", "locking", "secret", "stdio"],
     1: ["request", "outcome", "observer"],
     2: [
         "vendors",
@@ -52,7 +52,7 @@ FLOORS = {
         "accounts",
         "shared",
     ],
-    4: ["engine.fanout", "client"],
+    4: ["engine.fanout", "client", "_api"],
     5: ["bulk", "live", "otel", "outbox", "ray", "simulator", "pytest_plugin"],
     6: ["cli", "__main__"],
 }

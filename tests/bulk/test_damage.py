@@ -408,5 +408,5 @@ async def test_a_journal_that_changes_while_the_job_runs_gives_no_row_anothers_p
 
 def test_an_output_that_is_a_loop_of_links_is_refused(tmp_path):
     _loop(tmp_path / "out.jsonl")
-    with pytest.raises(ConfigError, match=r"out\.jsonl: it is a loop of links: remove it"):
+    with pytest.raises(ConfigError, match=r"out\.jsonl is a loop of symbolic links: remove it"):
         job_of(tmp_path)

@@ -198,7 +198,10 @@ def test_reading_a_journal_ends_when_its_run_is_to_end(tmp_path):
     def unwanted():
         raise ConfigError("it is to end")
 
-    with Journal(written(tmp_path / "j"), 10, unwanted) as mine, pytest.raises(ConfigError, match="to end"):
+    with (
+        Journal(written(tmp_path / "j"), 10, check_wanted=unwanted) as mine,
+        pytest.raises(ConfigError, match="to end"),
+    ):
         mine.resume(JOB)
 
 
