@@ -36,6 +36,7 @@ ON_EITHER = {
     "shared",
     "test_cancellation",
     "test_deadlines",
+    "test_faults",
     "test_hostile",
     "test_outage",
     "test_priority",
