@@ -7,7 +7,7 @@ import sys
 import time
 from contextlib import suppress
 
-BODY = b'{"userData":{"user_id":"u"}}'
+BODY = b'{"userData":{}}'
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
 REFUSED = b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: %d\r\nContent-Length: 0\r\n\r\n"
 
