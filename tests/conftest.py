@@ -9,6 +9,8 @@ import clock
 import pytest
 import uvloop
 
+from profilekit.cli import run
+
 pytest_plugins = ["pytester"]
 
 LOOPS = {"asyncio": asyncio.SelectorEventLoop, "uvloop": uvloop.Loop}
@@ -77,3 +79,17 @@ def pytest_collection_modifyitems(items):
             first = sorted(LOOPS)[crc32(item.nodeid.replace("uvloop", "asyncio").encode()) % 2]
             if first not in loops:
                 item.add_marker("slow")
+
+
+@pytest.fixture
+def cli(capfd, monkeypatch):
+    """Run a command line; return its status, what it wrote, and what it complained of."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def call(*arguments):
+        capfd.readouterr()
+        status = run([str(argument) for argument in arguments])
+        out, err = capfd.readouterr()
+        return status, out, err
+
+    return call

@@ -16,7 +16,7 @@ from profilekit.cli.options import read_rate
 from profilekit.cli.outbox import outbox
 from profilekit.cli.profiles import get, update
 from profilekit.cli.top import top
-from profilekit.errors import ConfigError, ProfileKitError
+from profilekit.errors import ConfigError, OutboxError, ProfileKitError
 from profilekit.rate import Rate
 from profilekit.simulator import Shape, Simulator
 
@@ -28,6 +28,7 @@ _USAGE = 2
 _STATUSES: dict[type[BaseException], int] = {
     click.ClickException: _USAGE,
     ConfigError: _USAGE,
+    OutboxError: _USAGE,
     ProfileKitError: 1,
     OSError: 1,
     KeyboardInterrupt: 130,

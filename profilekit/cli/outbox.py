@@ -58,9 +58,11 @@ def retry(path: Path, seqs: tuple[int, ...], *, everything: bool) -> None:
     """Deliver dead letters after all: those with the numbers SEQ, or --all.
 
     They go to the END of the line. Where a newer write to the same user has been delivered since, what
-    it set may be overwritten with the older values.
+    it set may be overwritten with the older values. Damaged ones cannot be delivered: --all leaves them.
     """
     click.echo(f"{_change(letters.retry, path, seqs, everything=everything)} to be delivered again")
+    if everything and (left := letters.status(path).dead):
+        click.echo(f"{left} cannot be delivered, as they are damaged: `profilekit outbox list` shows them")
 
 
 @outbox.command()
@@ -81,12 +83,16 @@ def _change(change: Callable[..., int], path: Path, seqs: tuple[int, ...], *, ev
 def _record(letter: letters.Letter) -> dict[str, Any]:
     return {
         "seq": letter.seq,
-        "put_at": datetime.fromtimestamp(letter.put_at, UTC).isoformat(timespec="milliseconds"),
+        "put_at": None if letter.put_at is None else _moment(letter.put_at),
         "request": letter.kind,
         "ids": letter.ids,
         "error": {"type": letter.type, "message": letter.message, "status": letter.status},
         "attempts": letter.attempts,
     }
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def _print(value: dict[str, Any], indent: int | None = None) -> None:

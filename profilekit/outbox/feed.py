@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any, Self
 
-from profilekit.errors import ConfigError, OutboxError
+from profilekit.engine.cache import ids_of
+from profilekit.errors import ConfigError, OutboxError, ProfileKitError
 from profilekit.outbox.gate import Gate
 from profilekit.outbox.journal import Journal
 from profilekit.outbox.line import Line
@@ -113,7 +114,7 @@ class Feed(AsyncIterator[Request[Any]]):
         for group in groups:
             self._make(group, found)
 
-    def _make(self, group: list[int], found: dict[int, tuple[str, bytes]]) -> None:
+    def _make(self, group: list[int], found: dict[int, tuple[str, bytes] | OutboxError]) -> None:
         """Make one request of as many of the rows as go together."""
         if group[0] not in found:
             # It was too much for once.
@@ -124,15 +125,29 @@ class Feed(AsyncIterator[Request[Any]]):
             if seq not in found:
                 break
             try:
-                requests.append(self._writes.decode(*found[seq]))
-            except ConfigError as error:
+                requests.append(self._request(seq, found[seq]))
+            except (ConfigError, OutboxError) as error:
                 if not requests:
-                    vendor = found[seq][0].partition(".")[0]
-                    self._journal.dead(dead_letter(seq, vendor, error, time.time()), Totals())
+                    self._bury(seq, found[seq], error)
                     return
                 break
         request, count = merged(requests)
         self._loaded.append(Flight(group[:count], request))
+
+    def _request(self, seq: int, stored: tuple[str, bytes] | OutboxError) -> Request[Any]:
+        """Return the request of a row, if all of it is as it was put."""
+        if isinstance(stored, OutboxError):
+            raise stored
+        request = self._writes.decode(*stored)
+        if ids_of(request) != self._line.ids_of(seq):
+            raise OutboxError(f"write {seq} is damaged: its request is about other ids than its row says")
+        return request
+
+    def _bury(self, seq: int, stored: tuple[str, bytes] | OutboxError, error: ProfileKitError) -> None:
+        """Take a row that cannot be read out of the way of those behind it."""
+        kind = stored[0] if isinstance(stored, tuple) else ""
+        vendor = kind.partition(".")[0] if kind in self._writes else "unknown"
+        self._journal.dead(dead_letter(seq, vendor, error, time.time()), Totals())
 
     def _put_back(self, groups: list[list[int]], delay: float) -> None:
         due = asyncio.get_running_loop().time() + delay

@@ -11,30 +11,33 @@ import msgspec
 
 from profilekit.errors import OutboxError
 
-__all__ = ["connect", "explained", "make", "transaction"]
+__all__ = ["DAMAGED", "connect", "explained", "is_damage", "make", "reopen", "transaction"]
 
 # "pfkt", by which tools such as file(1) may tell an outbox from other databases.
 _APPLICATION = 0x70666B74
 _VERSION = 1
 
+_BINARY = getattr(os, "O_BINARY", 0)
+
 # How many seconds somebody else's transaction is waited for.
 _PATIENCE = 5.0
 
-_SCHEMA = """
-CREATE TABLE pending (
+_TABLES = {
+    "pending": """CREATE TABLE pending (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, put_at REAL NOT NULL, kind TEXT NOT NULL, ids TEXT NOT NULL,
-  request BLOB NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, error TEXT
-);
-CREATE TABLE dead (
+  checksum INTEGER, request BLOB NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, error TEXT
+)""",
+    "dead": """CREATE TABLE dead (
   seq INTEGER PRIMARY KEY, put_at REAL NOT NULL, kind TEXT NOT NULL, ids TEXT NOT NULL,
-  request BLOB NOT NULL, attempts INTEGER NOT NULL, type TEXT NOT NULL, message TEXT NOT NULL,
-  status INTEGER, died_at REAL NOT NULL
-);
-CREATE TABLE totals (
+  checksum INTEGER, request BLOB NOT NULL, attempts INTEGER NOT NULL, type TEXT NOT NULL,
+  message TEXT NOT NULL, status INTEGER, died_at REAL NOT NULL
+)""",
+    "totals": """CREATE TABLE totals (
   delivered INTEGER NOT NULL, requests INTEGER NOT NULL, saved INTEGER NOT NULL, repeated INTEGER NOT NULL
-);
-INSERT INTO totals VALUES (0, 0, 0, 0)
-"""
+)""",
+}
+
+DAMAGED = "it is damaged: move it away, and see what `sqlite3 FILE .recover` finds"
 
 _REASONS = {
     sqlite3.SQLITE_FULL: "the disk is full: free some space",
@@ -44,7 +47,7 @@ _REASONS = {
     sqlite3.SQLITE_READONLY: "it may not be written: change its permissions, or those of its folder",
     sqlite3.SQLITE_CANTOPEN: "it cannot be opened: look at the permissions of the file and of its folder",
     sqlite3.SQLITE_NOTADB: "it is not a database: name another file",
-    sqlite3.SQLITE_CORRUPT: "it is damaged: move it away, and see what `sqlite3 FILE .recover` finds",
+    sqlite3.SQLITE_CORRUPT: DAMAGED,
     sqlite3.SQLITE_TOOBIG: "a write is too big for it",
 }
 
@@ -59,24 +62,42 @@ def explained(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        raise OutboxError(f"{path}: {_REASONS.get(code, str(error))}") from None
-    except msgspec.DecodeError:
-        raise OutboxError(f"{path}: {_REASONS[sqlite3.SQLITE_CORRUPT]}") from None
+        raise OutboxError(f"{path}: {_REASONS.get(_code(error), str(error))}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise OutboxError(f"{path}: {DAMAGED}") from None
     except OSError as error:
         raise OutboxError(f"{path} cannot be used as an outbox: {error.strerror}") from None
 
 
-def make(path: Path) -> sqlite3.Connection:
-    """Open an outbox for writing to it, and make it where there is none.
+def is_damage(error: sqlite3.Error) -> bool:
+    """Return True if an error says that the file does not hold what it should."""
+    return _code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def _code(error: sqlite3.Error) -> int:
+    # Those of Python's own module have none.
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def make(path: Path) -> tuple[int, sqlite3.Connection]:
+    """Open an outbox for its owner, and make it where there is none.
+
+    Returns:
+        A descriptor of the file, to be closed after the connection, and the connection.
 
     Raises:
         OutboxError: When it cannot be used.
     """
-    with explained(path):
-        # Through SQLite alone one that may only be read would look well until the first write.
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        return _opened(path, may_make=True)
+    return _owned(path, os.O_CREAT)
+
+
+def reopen(path: Path) -> tuple[int, sqlite3.Connection]:
+    """Open an outbox that is there for its owner, as ``make`` does.
+
+    Raises:
+        OutboxError: When it cannot be used, or is gone.
+    """
+    return _owned(path, 0)
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -86,6 +107,7 @@ def connect(path: Path) -> sqlite3.Connection:
         OutboxError: When it cannot be used.
     """
     with explained(path):
+        _check_kind(path)
         return _opened(path, may_make=False)
 
 
@@ -107,16 +129,42 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+def _owned(path: Path, create: int) -> tuple[int, sqlite3.Connection]:
+    with explained(path):
+        _check_kind(path)
+        # Through SQLite alone one that may only be read would look well until the first write.
+        descriptor = os.open(path, os.O_RDWR | create | _BINARY, 0o600)
+        try:
+            if not os.fstat(descriptor).st_size:
+                # Whatever the umask says; SQLite gives the files next to it the same mode.
+                path.chmod(0o600)
+            return descriptor, _opened(path, may_make=True)
+        except BaseException:
+            os.close(descriptor)
+            raise
+
+
+def _check_kind(path: Path) -> None:
+    """Refuse what SQLite would wait for, such as a pipe, or write to, such as a device."""
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OutboxError(f"{path} cannot be used as an outbox: it is not a regular file: name another path")
+
+
 def _opened(path: Path, *, may_make: bool) -> sqlite3.Connection:
     address = f"{path.as_uri()}?mode=rw"
     connection = sqlite3.connect(address, uri=True, isolation_level=None, timeout=_PATIENCE)
     try:
+        # A file is data, and may be damaged or forged.
+        connection.execute("PRAGMA trusted_schema = OFF")
+        connection.execute("PRAGMA cell_size_check = ON")
         if may_make and _is_blank(connection):
             _lay_out(connection)
         _recognise(connection, path)
         if may_make and _pragma(connection, "journal_mode = WAL") != "wal":
             raise OutboxError(f"{path}: there can be no write-ahead log here: name a file on a local disk")
         connection.execute("PRAGMA synchronous = FULL")
+        # The owner does that itself, so that it knows the database when it finds it changed.
+        connection.execute("PRAGMA wal_autocheckpoint = 0")
     except BaseException:
         connection.close()
         raise
@@ -134,7 +182,7 @@ def _is_blank(connection: sqlite3.Connection) -> bool:
 
 def _lay_out(connection: sqlite3.Connection) -> None:
     with transaction(connection):
-        for statement in _SCHEMA.split(";"):
+        for statement in (*_TABLES.values(), "INSERT INTO totals VALUES (0, 0, 0, 0)"):
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {_APPLICATION}")
         connection.execute(f"PRAGMA user_version = {_VERSION}")
@@ -148,4 +196,15 @@ def _recognise(connection: sqlite3.Connection, path: Path) -> None:
         raise OutboxError(
             f"{path} is an outbox of version {version}, and this profilekit knows version {_VERSION}: "
             "use the profilekit that wrote it, or a newer one"
+        )
+    tables = dict(
+        connection.execute(
+            "SELECT name, sql FROM sqlite_master WHERE name NOT LIKE 'sqlite%' AND"
+            " (name IN ('pending', 'dead', 'totals') OR type IN ('trigger', 'index'))"
+        )
+    )
+    if tables != _TABLES:
+        raise OutboxError(
+            f"{path} is an outbox whose tables another program has changed: "
+            "move it away, or name another file"
         )

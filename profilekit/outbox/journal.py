@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from profilekit._printable import printable
 from profilekit.errors import OutboxError
 from profilekit.outbox.room import Room
-from profilekit.outbox.rows import Dead, Ends, News, Put, Totals
+from profilekit.outbox.rows import Dead, Ends, News, Put, Refusal, Totals
 from profilekit.outbox.store import Store
 
 __all__ = ["Journal"]
@@ -32,6 +32,7 @@ class Journal:
 
     Attributes:
         trouble: Why nothing can be committed at the moment, or None.
+        is_lost: Whether the file was taken away, so that it stays so.
     """
 
     def __init__(self, path: Path, room: Room, landed: Callable[[Ends, News, int], None]) -> None:
@@ -52,6 +53,7 @@ class Journal:
         self._woken = asyncio.Event()
         self._ending = False
         self.trouble: str | None = None
+        self.is_lost = False
 
     # ---- life ----------------------------------------------------------------------------------
 
@@ -135,8 +137,8 @@ class Journal:
         self._ends.add(ends)
         self._woken.set()
 
-    async def requests(self, seqs: list[int]) -> dict[int, tuple[str, bytes]]:
-        """Return the class and the text of each row.
+    async def requests(self, seqs: list[int]) -> dict[int, tuple[str, bytes] | OutboxError]:
+        """Return the class and the text of each row, or what is damaged about it.
 
         Raises:
             OutboxError: When the file cannot be read.
@@ -162,10 +164,12 @@ class Journal:
             self._failed(puts, ends, OutboxError(f"{self._path}: {type(error).__name__}: {error}"))
             raise
         else:
-            self._worked()
+            self._note(news.refusal)
             self._landed(ends, news, len(puts))
             for _, ended in puts:
-                if not ended.done():
+                if news.refusal:
+                    _fail(ended, news.refusal.why)
+                elif not ended.done():
                     ended.set_result(None)
 
     def _begun(self) -> list[tuple[Put, asyncio.Future[None]]]:
@@ -185,16 +189,21 @@ class Journal:
             return store.look()
         return store.commit(puts, ends)
 
-    def _worked(self) -> None:
-        if self.trouble is not None:
-            self.trouble = None
-            _LOGGER.warning("outbox %s: the file can be used again", printable(str(self._path)))
+    def _note(self, refusal: Refusal | None) -> None:
+        """Keep why nothing can be committed, and log when that begins and when it is over."""
+        if refusal is None:
+            if self.trouble is not None:
+                _LOGGER.warning("outbox %s: the file can be used again", printable(str(self._path)))
+        elif refusal.is_final and not self.is_lost:
+            _LOGGER.error("outbox %s", printable(refusal.why))
+            self.is_lost = True
+        elif self.trouble is None:
+            _LOGGER.warning("outbox %s", printable(refusal.why))
+        self.trouble = refusal.why if refusal else None
 
     def _failed(self, puts: list[tuple[Put, asyncio.Future[None]]], ends: Ends, error: OutboxError) -> None:
         """Tell who puts, and keep what is through for the next commit."""
-        if self.trouble is None:
-            _LOGGER.warning("outbox %s", error)
-        self.trouble = str(error)
+        self._note(Refusal(str(error)))
         ends.add(self._ends)
         self._ends = ends
         self._room.give(len(puts))

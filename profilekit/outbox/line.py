@@ -93,6 +93,10 @@ class Line:
         """Return when a row that was put back may go, if there is one and none may go now."""
         return self._later[0][0] if self._later and not self._ready else None
 
+    def ids_of(self, seq: int) -> tuple[str, ...]:
+        """Return the ids of a row."""
+        return self._places[seq].row.ids
+
     def part(self, seqs: Iterable[int]) -> None:
         """Let rows go alone from now on."""
         for seq in seqs:

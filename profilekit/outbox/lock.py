@@ -24,6 +24,7 @@ class Lock:
         beside = path.with_name(f"{path.name}.lock")
         try:
             self._descriptor = os.open(beside, os.O_RDWR | os.O_CREAT, 0o600)
+            beside.chmod(0o600)
         except OSError as error:
             raise OutboxError(
                 f"{beside} cannot be made ({error.strerror}): an outbox needs a folder that may be written"

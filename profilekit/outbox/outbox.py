@@ -39,7 +39,7 @@ class OutboxStats(msgspec.Struct, frozen=True):
         requests: Requests that were sent for writes, those that failed included.
         saved: Requests that merging saved.
         repeated: Requests that were sent again after one had failed.
-        dead: Writes that the vendor refused for good. ``profilekit outbox`` shows them.
+        dead: Writes that the vendor refused for good, or that are damaged. ``profilekit outbox`` shows them.
         held: Why nothing is delivered or committed at the moment, or None.
     """
 
@@ -61,8 +61,12 @@ class Outbox:
     noted, it is sent again. Writes about the same user go in the order they were put, also after failures
     and restarts; users do not wait for each other. What a request that timed out still does at the vendor,
     nobody can order. A write that the vendor refuses for good becomes a dead letter, which stays in the file
-    until ``profilekit outbox`` retries or drops it. When the account is refused, everything waits until it is
-    put right, so give each vendor a file of its own.
+    until ``profilekit outbox`` retries or drops it; so does one that is damaged in the file. When the account
+    is refused, everything waits until it is put right, so give each vendor a file of its own.
+
+    When the file is deleted, moved, replaced or damaged while it is open, ``put`` raises from then on. What
+    the open file holds is saved, at its path or as ``<file>.rescued-1``, and delivered until the outbox is
+    closed. A deleted ``-wal``, ``-shm`` or ``.lock`` is made again, and nothing is lost.
 
     Args:
         path: The file, on a local disk. It belongs to one outbox at a time, and holds no key.
@@ -99,7 +103,8 @@ class Outbox:
             raise ConfigError(f"Outbox: when_full must be 'wait' or 'raise', got {when_full!r}")
         if not isinstance(back_off, BackOff):
             raise ConfigError(f"Outbox: back_off must be a BackOff, got {type(back_off).__name__}")
-        self._path = Path(path).resolve()
+        # With its symbolic links: they may lead the next process to another file.
+        self._path = Path(path).absolute()
         self._client = client
         self._waits = when_full == "wait"
         self._merge = merge
@@ -166,7 +171,7 @@ class Outbox:
         Raises:
             ConfigError: When it is no write of the classes that the outbox holds, or the client has no
                 account or no key for it.
-            OutboxError: When it cannot be written, or the outbox is not open.
+            OutboxError: When it cannot be written, the file was taken away, or the outbox is not open.
             OutboxFullError: When there is no room, and the outbox does not wait for it.
             ClientClosedError: When the client is not open.
         """
@@ -205,7 +210,7 @@ class Outbox:
             saved=totals.saved,
             repeated=totals.repeated,
             dead=works.dead,
-            held=works.gate.why or works.journal.trouble,
+            held=works.held,
         )
 
     def __repr__(self) -> str:

@@ -22,6 +22,7 @@ class Room:
         self._line: deque[asyncio.Future[None]] = deque()
         # Those in line and those let in that have not come to know it: nobody may pass them.
         self._coming = 0
+        self._refused: str | None = None
         self._closed: str | None = None
         self._settled = asyncio.Event()
         self._settled.set()
@@ -85,23 +86,28 @@ class Room:
             OutboxError: When it was closed before.
         """
         await self._settled.wait()
-        if self.used:
-            self.check()
-
-    def check(self) -> None:
-        """Refuse to go on when it was closed.
-
-        Raises:
-            OutboxError: Says why it was.
-        """
-        if self._closed is not None:
+        if self.used and self._closed is not None:
             raise OutboxError(self._closed)
 
-    def close(self, why: str) -> None:
-        """Turn away all who wait, and all who come. The first reason stays."""
-        self._closed = self._closed or why
+    def check(self) -> None:
+        """Refuse to go on when no more places are given out.
+
+        Raises:
+            OutboxError: Says why.
+        """
+        if self._refused is not None:
+            raise OutboxError(self._refused)
+
+    def refuse(self, why: str) -> None:
+        """Give out no more places. The first reason stays."""
+        self._refused = self._refused or why
         while self._line:
             place = self._line.popleft()
             if not place.done():
-                place.set_exception(OutboxError(self._closed))
+                place.set_exception(OutboxError(self._refused))
+
+    def close(self, why: str) -> None:
+        """Give out no more places, and let no task wait until all are free."""
+        self.refuse(why)
+        self._closed = self._closed or why
         self._settled.set()

@@ -6,7 +6,7 @@ import msgspec
 
 from profilekit.errors import ProfileKitError, StatusError
 
-__all__ = ["Dead", "Ends", "News", "Put", "Row", "Totals", "dead_letter"]
+__all__ = ["Dead", "Ends", "News", "Put", "Refusal", "Row", "Totals", "dead_letter"]
 
 
 class Put(msgspec.Struct, frozen=True, gc=False):
@@ -91,11 +91,25 @@ class Ends(msgspec.Struct):
         self.totals.add(more.totals)
 
 
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a write is not acknowledged, and whether that stays so until the outbox is opened again."""
+
+    why: str
+    is_final: bool = False
+
+
 class News(msgspec.Struct, frozen=True):
-    """What a look into the file shows: rows that were not known yet, and how many dead letters there are."""
+    """What a look into the file shows.
+
+    Attributes:
+        rows: The rows that were not known yet.
+        dead: How many dead letters there are.
+        refusal: Why no write is acknowledged now, if that is so.
+    """
 
     rows: list[Row]
     dead: int
+    refusal: Refusal | None = None
 
 
 def dead_letter(seq: int, vendor: str, error: ProfileKitError, now: float) -> Dead:

@@ -1,6 +1,7 @@
 """An open outbox at work: its parts put together, the two tasks that move them, and their end."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from profilekit.outbox.store import Store
 from profilekit.outbox.writes import Writes
 
 __all__ = ["Works", "to_the_end"]
+
+_LOGGER = logging.getLogger("profilekit")
 
 
 class Works:
@@ -62,6 +65,12 @@ class Works:
         )
         self._outcomes = client.stream(self.feed)
         self._is_closing = False
+        self._stopped: str | None = None
+
+    @property
+    def held(self) -> str | None:
+        """Why nothing is delivered or committed at the moment, or None."""
+        return self._stopped or self.gate.why or self.journal.trouble
 
     async def open(self) -> None:
         """Open the file, and begin.
@@ -88,6 +97,13 @@ class Works:
         self.journal.end()
         await asyncio.wait({self._committing})
         await self.journal.close()
+        if self.journal.is_lost and len(self.line):
+            _LOGGER.error(
+                "outbox %s: closed with %d writes that were not delivered: %s",
+                self._path,
+                len(self.line),
+                self.journal.trouble,
+            )
 
     def hurry(self) -> None:
         """Give deliveries under way no more time."""
@@ -95,10 +111,10 @@ class Works:
 
     def _load(self, store: Store) -> Totals:
         """Take over what the file holds. Runs in the thread, before anything else does."""
-        unknown = sorted(kind for kind in store.kinds() if kind not in self._writes)
-        if unknown:
+        unknown = store.unknown_class(self._writes)
+        if unknown is not None:
             raise OutboxError(
-                f"{self._path} holds writes of the class {unknown[0]}, which this outbox does not know: "
+                f"{self._path} holds writes of the class {unknown}, which this outbox does not know: "
                 "name it in Outbox(..., requests=(...))"
             )
         news = store.look()
@@ -113,6 +129,8 @@ class Works:
         self.line.add(news.rows)
         self.totals.add(ends.totals)
         self.dead = news.dead
+        if self.journal.is_lost and self.journal.trouble:
+            self._room.refuse(self.journal.trouble)
         # Our own had their places before; others may have brought dead letters back.
         self._room.fill(len(news.rows) - ours)
         self._room.give(len(through))
@@ -120,6 +138,25 @@ class Works:
             self.feed.wake()
         for letter in ends.dead:
             self._tell(DeadLetter(letter.vendor, letter.type))
+        self._log_damage(ends)
+
+    def _log_damage(self, ends: Ends) -> None:
+        missing = len(ends.gone) - ends.totals.delivered
+        if missing:
+            _LOGGER.error(
+                "outbox %s: writes that another program has deleted from the file are not delivered: %d",
+                self._path,
+                missing,
+            )
+        seqs = [letter.seq for letter in ends.dead if not letter.attempts]
+        if seqs:
+            _LOGGER.error(
+                "outbox %s: damaged writes became dead letters: %d, the first of them number %d;"
+                " `profilekit outbox list` says what is wrong",
+                self._path,
+                len(seqs),
+                seqs[0],
+            )
 
     async def _deliver(self) -> None:
         async with self._outcomes as outcomes:
@@ -137,7 +174,9 @@ class Works:
         if self._is_closing:
             return
         why = f"{type(error).__name__}: {error}" if error else "its task was cancelled"
-        self._room.close(f"the outbox has stopped, and what is in {self._path} waits for the next: {why}")
+        self._stopped = f"the outbox has stopped, and what is in {self._path} waits for the next: {why}"
+        _LOGGER.error("outbox %s: %s", self._path.name, self._stopped)
+        self._room.close(self._stopped)
         self.feed.end()
 
 

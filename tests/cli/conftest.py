@@ -1,7 +1,6 @@
 import pytest
 
 from profilekit import Rate
-from profilekit.cli import run
 from profilekit.simulator import Simulator
 
 
@@ -16,17 +15,3 @@ def simulated(profilekit_simulator, monkeypatch):
     for name, value in profilekit_simulator.environ().items():
         monkeypatch.setenv(name, value)
     return profilekit_simulator
-
-
-@pytest.fixture
-def cli(capfd, monkeypatch):
-    """Run a command line; return its status, what it wrote, and what it complained of."""
-    monkeypatch.setenv("COLUMNS", "200")
-
-    def call(*arguments):
-        capfd.readouterr()
-        status = run([str(argument) for argument in arguments])
-        out, err = capfd.readouterr()
-        return status, out, err
-
-    return call

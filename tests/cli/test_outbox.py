@@ -142,8 +142,8 @@ def test_help_says_what_retry_may_overwrite(cli):
 def test_a_file_that_is_no_outbox(cli, tmp_path, command):
     for name, content, code, said in (
         ("missing.db", None, 2, "does not exist"),
-        ("text.db", "no database at all" * 100, 1, "it is not a database"),
-        ("empty.db", "", 1, "is a database, but not an outbox"),
+        ("text.db", "no database at all" * 100, 2, "it is not a database"),
+        ("empty.db", "", 2, "is a database, but not an outbox"),
     ):
         path = tmp_path / name
         if content is not None:

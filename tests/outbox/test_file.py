@@ -3,11 +3,13 @@
 import asyncio
 import errno
 import json
+import os
 import sqlite3
 import stat
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,7 @@ from profilekit.outbox import Outbox, file, letters
 from profilekit.outbox.lock import Lock
 from profilekit.outbox.rows import Ends, Put, Totals
 from profilekit.outbox.store import Store
+from profilekit.outbox.writes import Writes
 
 SUPPORT = Path(__file__).parent.parent / "support"
 
@@ -82,7 +85,8 @@ def test_what_is_committed_is_there_the_next_time(path):
     store = Store(path)
     news = store.look()
     assert [row.seq for row in news.rows] == [3, 4, 5]
-    assert (news.dead, store.totals(), store.kinds()) == (1, Totals(1, 4, 0, 2), {"userflux.UpdateProfile"})
+    assert (news.dead, store.totals()) == (1, Totals(1, 4, 0, 2))
+    assert store.unknown_class(Writes(())) == "userflux.UpdateProfile"
     assert store.requests([3, 9]) == {3: ("userflux.UpdateProfile", b"{}")}
     assert store.look().rows == []
     store.close()
@@ -111,7 +115,7 @@ def test_what_fails_is_not_there_at_all(path, impatient):
     store = Store(path)
     store.commit([put("a")], Ends())
     with pytest.raises(OutboxError):
-        store.commit([put("b"), Put(0.0, None, ("c",), b"")], Ends([1]))
+        store.commit([put("b"), Put(None, "userflux.UpdateProfile", ("c",), b"")], Ends([1]))
     assert store.look().rows == []
     assert [row.seq for row in store.commit([put("d")], Ends()).rows] == [2]
     store.close()
@@ -131,7 +135,12 @@ def test_numbers_are_never_used_again(path):
 # ---- files that cannot be used -----------------------------------------------------------------
 
 
-async def test_the_file_is_made_for_its_owner_alone(path):
+@pytest.mark.parametrize("mask", [0o000, 0o022, 0o277])
+@pytest.mark.parametrize("is_there", [False, True])
+async def test_the_file_is_made_for_its_owner_alone(path, mask, is_there, request):
+    request.addfinalizer(partial(os.umask, os.umask(mask)))
+    if is_there:
+        path.touch(0o644)
     async with opened(path, accepting()) as outbox:
         await outbox.put(write("u", n=1))
         for name in path.parent.iterdir():
