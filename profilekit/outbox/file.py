@@ -88,16 +88,28 @@ def make(path: Path) -> tuple[int, sqlite3.Connection]:
     Raises:
         OutboxError: When it cannot be used.
     """
-    return _owned(path, os.O_CREAT)
+    with explained(path):
+        _check_kind(path)
+        # Through SQLite alone one that may only be read would look well until the first write.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _BINARY, 0o600)
+        try:
+            if not os.fstat(descriptor).st_size:
+                # Whatever the umask says; SQLite gives the files next to it the same mode.
+                path.chmod(0o600)
+            return descriptor, _opened(path, may_make=True)
+        except BaseException:
+            os.close(descriptor)
+            raise
 
 
-def reopen(path: Path) -> tuple[int, sqlite3.Connection]:
-    """Open an outbox that is there for its owner, as ``make`` does.
+def reopen(path: Path) -> sqlite3.Connection:
+    """Open an outbox for its owner, who has a descriptor of it.
 
     Raises:
-        OutboxError: When it cannot be used, or is gone.
+        OutboxError: When it cannot be used.
     """
-    return _owned(path, 0)
+    with explained(path):
+        return _opened(path, may_make=True)
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -127,21 +139,6 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
             with suppress(sqlite3.Error):
                 connection.execute("ROLLBACK")
         raise
-
-
-def _owned(path: Path, create: int) -> tuple[int, sqlite3.Connection]:
-    with explained(path):
-        _check_kind(path)
-        # Through SQLite alone one that may only be read would look well until the first write.
-        descriptor = os.open(path, os.O_RDWR | create | _BINARY, 0o600)
-        try:
-            if not os.fstat(descriptor).st_size:
-                # Whatever the umask says; SQLite gives the files next to it the same mode.
-                path.chmod(0o600)
-            return descriptor, _opened(path, may_make=True)
-        except BaseException:
-            os.close(descriptor)
-            raise
 
 
 def _check_kind(path: Path) -> None:

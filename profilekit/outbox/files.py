@@ -9,7 +9,7 @@ import shutil
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["Files"]
+__all__ = ["Files", "copy_bytes"]
 
 _HEADER = 32
 _FRAME = 24
@@ -40,9 +40,7 @@ class Files:
         Raises:
             OSError: When one of them is not there any more.
         """
-        self._named = named
-        self._name = str(named)
-        self._path = path
+        self._named, self._name, self._path = named, str(named), path
         self._main = main
         self._page, self._frame = page_size, _FRAME + page_size
         self._side_paths = [path.with_name(f"{path.name}{end}") for end in ("-wal", "-shm", ".lock")]
@@ -57,18 +55,19 @@ class Files:
 
     def remember(self) -> None:
         """Take all as it is now for what is right."""
-        self.remember_main()
+        self._signature = _signature(self._named.stat())
         self._salts, self._end, self._last = b"", 0, b""
         self.log_is_whole(wrote=False)
-
-    def remember_main(self) -> None:
-        """Take the database as it is now for what is right."""
-        self._signature = _signature(self._named.stat())
 
     @property
     def frames(self) -> int:
         """How many pages the log holds."""
         return max(0, self._end - _HEADER) // self._frame
+
+    @property
+    def pages(self) -> int:
+        """How many pages the database has."""
+        return self._signature[2] // self._page
 
     def are_intact(self, *, wrote: bool) -> bool:
         """Return True if the next process certainly finds all that was committed.
@@ -77,6 +76,10 @@ class Files:
             wrote: Whether there has been a commit since the last time.
         """
         return self.main_is_same() and self.sides_are_there() and self.log_is_whole(wrote=wrote)
+
+    def are_of(self, descriptor: int) -> bool:
+        """Return True if the database is an open file."""
+        return self._signature[:2] == _identity(os.fstat(descriptor))
 
     def main_is_same(self) -> bool:
         """Return True if the database is at its path and was not written to, nor touched in any other way."""
@@ -155,24 +158,26 @@ class Files:
             if at < _AT_ONCE * self._frame:
                 return self._end > before and self._last[4:8] != bytes(4)
 
-    def main_is_whole(self) -> bool:
-        """Return True if the database is as long as it says itself."""
-        header = _read(self._main, 100, 0)
-        pages = _number(header[28:32])
-        return header.startswith(b"SQLite format 3\0") and os.fstat(self._main).st_size >= pages * self._page
-
     def copied(self, folder: Path) -> Path:
         """Copy the database and its log to a folder, and return the path of the copy.
 
         Raises:
             OSError: When there is no room, or one cannot be read.
         """
-        target = folder / "copy"
-        for descriptor, path in ((self._main, target), (self._log, folder / "copy-wal")):
-            os.lseek(descriptor, 0, os.SEEK_SET)
-            with os.fdopen(descriptor, "rb", closefd=False) as source, path.open("wb") as copy:
-                shutil.copyfileobj(source, copy)
-        return target
+        copy_bytes(self._main, folder / "copy")
+        copy_bytes(self._log, folder / "copy-wal")
+        return folder / "copy"
+
+
+def copy_bytes(descriptor: int, target: Path) -> None:
+    """Copy all bytes of an open file into another one.
+
+    Raises:
+        OSError: When there is no room, or it cannot be read.
+    """
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    with os.fdopen(descriptor, "rb", closefd=False) as source, target.open("wb") as copy:
+        shutil.copyfileobj(source, copy)
 
 
 def _identity(found: os.stat_result) -> Signature:

@@ -44,6 +44,8 @@ class Lock:
         if self._descriptor in _held:
             _held.discard(self._descriptor)
             os.close(self._descriptor)
+        # The next file may get the same number.
+        self._descriptor = -1
 
 
 def _leave_to_parent() -> None:

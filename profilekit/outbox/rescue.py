@@ -1,8 +1,8 @@
 """What an open outbox whose file was taken away still holds, saved in a new file."""
 
 import os
-import sqlite3
-from contextlib import closing, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
@@ -11,10 +11,14 @@ from profilekit.outbox.file import connect
 __all__ = ["rescued"]
 
 
-def rescued(connection: sqlite3.Connection, path: Path) -> Path:
-    """Copy all that a connection still reads into a new file, and return its path.
+def rescued(fill: Callable[[Path], None], path: Path) -> Path:
+    """Fill a new file with what an open one still holds, and return its path.
 
     That is the path of the old one if nothing is there any more, so that the next process finds it.
+
+    Args:
+        fill: Fills an empty file.
+        path: The path of the old one.
 
     Raises:
         OSError: When there can be no new file.
@@ -23,8 +27,7 @@ def rescued(connection: sqlite3.Connection, path: Path) -> Path:
     """
     copy = _new_file(path)
     try:
-        with closing(sqlite3.connect(copy)) as target:
-            connection.backup(target)
+        fill(copy)
         connect(copy).close()
     except BaseException:
         copy.unlink()

@@ -151,7 +151,7 @@ class Works:
         seqs = [letter.seq for letter in ends.dead if not letter.attempts]
         if seqs:
             _LOGGER.error(
-                "outbox %s: damaged writes became dead letters: %d, the first of them number %d;"
+                "outbox %s: writes that cannot be read became dead letters: %d, the first of them number %d;"
                 " `profilekit outbox list` says what is wrong",
                 self._path,
                 len(seqs),

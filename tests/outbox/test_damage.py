@@ -97,7 +97,10 @@ async def test_one_damaged_row_keeps_no_other_back(path, damage, caplog):
     assert letter.seq == 3
     assert letter.message
     (record,) = (record for record in caplog.records if record.levelname == "ERROR")
-    assert f"{path}: damaged writes became dead letters: 1, the first of them number 3" in record.getMessage()
+    assert (
+        f"{path}: writes that cannot be read became dead letters: 1, the first of them number 3"
+        in record.getMessage()
+    )
     assert letters.drop(path) == 1
 
 
@@ -287,7 +290,7 @@ async def test_a_page_that_is_damaged_takes_only_its_own_row_with_it(path, caplo
     users, stats = await delivered(path)
     assert sorted(users) == ["u1", "u2", "u4", "u5"]
     assert (stats.pending, stats.dead, stats.delivered) == (0, 1, 4)
-    assert "damaged writes became dead letters: 1, the first of them number 3" in caplog.text
+    assert "writes that cannot be read became dead letters: 1, the first of them number 3" in caplog.text
     # It cannot even be moved to the dead letters, so that the next outbox finds it once more.
     _, stats = await delivered(path)
     assert (stats.pending, stats.dead) == (0, 1)

@@ -15,6 +15,7 @@ from stub import Stub
 from profilekit import ProfileClient
 from profilekit.errors import OutboxError
 from profilekit.outbox import Outbox, letters, openfile
+from profilekit.outbox.lock import Lock
 from profilekit.outbox.rows import Ends, Put, Totals
 from profilekit.outbox.store import Store
 
@@ -204,6 +205,19 @@ async def test_a_log_an_index_or_a_lock_that_is_deleted_is_made_again(path, ends
         assert await asyncio.to_thread(letters.status, path)
         await outbox.close(grace=0)
     assert kept(path) == before + after
+
+
+async def test_a_lock_that_another_outbox_takes_when_it_is_deleted(path):
+    async with opened(path, Holding(), merge=False) as outbox:
+        before, _ = await acknowledged(outbox, ["a", "b"])
+        side(path, ".lock").unlink()
+        other = Lock(path)
+        done, said = await acknowledged(outbox, ["c"])
+        assert done == []
+        assert "had its .lock deleted" in said
+        await outbox.close(grace=0)
+    other.release()
+    assert [user for user in kept(path) if user != "c"] == before
 
 
 async def test_a_file_that_may_not_be_used_is_used_again_afterwards(path, monkeypatch, caplog):
