@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import signal
 from pathlib import Path
 from zlib import crc32
 
@@ -12,6 +13,10 @@ import uvloop
 from profilekit.cli import run
 
 pytest_plugins = ["pytester"]
+
+# Where a shell starts the tests in the background, SIGINT is ignored, also by each process that they start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LOOPS = {"asyncio": asyncio.SelectorEventLoop, "uvloop": uvloop.Loop}
 VIRTUAL_LOOPS = {"asyncio": clock.VirtualLoop, "uvloop": clock.VirtualUvloop}
