@@ -281,6 +281,7 @@ class SharedQuota:
 
     async def _listen(self) -> None:
         """Pause as soon as another process is told to."""
+        failure = ""
         while True:
             try:
                 async for until in self._ledger.pauses():
@@ -288,7 +289,9 @@ class SharedQuota:
             except LedgerError:
                 pass
             except Exception as error:  # noqa: BLE001 - the next pause may be understood
-                log_failure("listening to Redis for pauses has failed, and is tried again", error)
+                if repr(error) != failure:
+                    log_failure("listening to Redis for pauses has failed, and is tried again", error)
+                failure = repr(error)
             # A connection that breaks is the first sign that the ledger is gone.
             self._due.set()
             await asyncio.sleep(_TRY)
