@@ -75,7 +75,7 @@ class Journal:
         self.path, self._check_wanted = path, check_wanted
         self.done = 0
         self._rows, self._in_order, self._check = rows, in_order, check
-        self._offsets = array("Q", bytes(8 * rows))
+        self._offsets = array("Q", [_NONE]) * rows
         # Which error, by its place in a list, from 1.
         self._error_of = bytearray(rows)
         self._errors: list[str] = []
