@@ -186,6 +186,29 @@ def with_props(value):
     return body(lambda call: call.body().replace(b"1}", value + b"}"))
 
 
+def compressed(as_, times=0):
+    """Return a fault whose body is compressed so many times, and said to be so in these words."""
+
+    def made(call):
+        content = call.body()
+        for _ in range(times):
+            content = gzip.compress(content)
+        return content
+
+    return body(made, b"Content-Encoding: %b\r\n" % as_)
+
+
+def cut(code, fields=b""):
+    """Return a refusal whose body breaks off."""
+
+    async def fault(call):
+        await call.say(call.head(b"%d No" % code, length=1000, fields=fields) + b'{"error": ')
+        await asyncio.sleep(0.01)
+        call.hang_up()
+
+    return fault
+
+
 def status(code, text=b"", fields=b""):
     async def fault(call):
         await call.say(call.answer(text, b"%d No" % code, fields))
@@ -231,6 +254,14 @@ FAULTS = {
     "redirect to another host": status(302, b"", b"Location: https://elsewhere.example/\r\n"),
     "a head of 1 MB": head_of_1_mb,
     "a body of 1 GB": body_of_1_gb,
+    "no body, said to be gzip": body(b"", b"Content-Encoding: gzip\r\n"),
+    "a plain body, said to be gzip": compressed(b"gzip"),
+    "a plain body, said to be utf-8": compressed(b"utf-8"),
+    "a body compressed twice": compressed(b"gzip, gzip", 2),
+    "a body compressed three times": compressed(b"gzip, gzip, gzip", 3),
+    "401 without a body, said to be gzip": status(401, b"", b"Content-Encoding: gzip\r\n"),
+    "401 whose body breaks off": cut(401),
+    "429 whose body breaks off": cut(429, b"Retry-After: 3600\r\n"),
     "a gzip bomb": body(BOMB, b"Content-Encoding: gzip\r\n"),
     **{f"{code} with {name}": status(code, text) for code in STATUSES for name, text in TEXTS.items()},
     **{f"429 with {name}": status(429, text, b"Retry-After: 3600\r\n") for name, text in TEXTS.items()},
