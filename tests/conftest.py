@@ -50,14 +50,14 @@ ON_EITHER = {
     "test_quota_properties",
 }
 
-# The work that these test is done by processes of its own, which run on asyncio.
-ELSEWHERE = {"test_kill", "test_processes"}
+# Run once: what these test is done by processes of their own, on asyncio, or is all in a file's bytes.
+ON_ONE = {"test_forged", "test_kill", "test_processes"}
 
 
 def is_of(path, names):
     path = path.relative_to(Path(__file__).parent)
     parts = {path.parts[0], path.stem}
-    return parts.isdisjoint(ELSEWHERE) and not names.isdisjoint(parts)
+    return parts.isdisjoint(ON_ONE) and not names.isdisjoint(parts)
 
 
 def pytest_asyncio_loop_factories(config, item):
