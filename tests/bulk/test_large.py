@@ -79,11 +79,15 @@ def users(tmp_path, count, form):
 
 
 def is_flat(tmp_path, count, form):
-    # What the interpreter and the libraries take differs from one Python to the next, and by how busy it is.
+    # What the interpreter and the libraries take differs from one Python to the next.
     _, few = enriched(users(tmp_path, 1000, form), tmp_path / f"few.{form}")
-    rows, peak = enriched(users(tmp_path, count, form), tmp_path / f"out.{form}")
-    assert rows == count
-    assert peak - few < 50
+    source, peak = users(tmp_path, count, form), few + 40
+    # On a busy machine Arrow's threads may hold more at once: then a second run counts.
+    for attempt in range(2):
+        if peak - few >= 40:
+            rows, peak = enriched(source, tmp_path / f"out{attempt}.{form}")
+            assert rows == count
+    assert peak - few < 40
     return peak
 
 
